@@ -3,6 +3,7 @@
 package imports
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -12,7 +13,7 @@ func TestImports_KeepTheLayers(t *testing.T) {
 	for _, f := range goFiles(t) {
 		for _, path := range f.imports {
 			edges++
-			e := edge{from: f.dir, to: path, test: f.test}
+			e := edge{from: f.dir, file: filepath.Base(f.name), to: path, test: f.test}
 			if in(path, module) {
 				e.to = "." + strings.TrimPrefix(path, module)
 			}
