@@ -183,22 +183,76 @@ func TestDiagnostics_AreSorted(t *testing.T) {
 	}
 }
 
-// Every example of a shell can be pasted into one; that they do what they say
-// is tested where there is a tree.
+// Every example can be pasted into a shell; that they do what they say is
+// tested where there is a tree.
 func TestExamples_ParseInAShell(t *testing.T) {
 	needs(t, "dash")
+	literal := regexp.MustCompile(`(?s)\n\.Bd -literal[^\n]*\n(.*?)\.Ed`)
+	parsed := 0
 	for _, name := range pages(t) {
 		if filepath.Ext(name) == ".5" {
 			continue // the examples are files of configuration
 		}
 		section := heading(read(t, name), ".Sh", "EXAMPLES")
-		for i, example := range regexp.MustCompile(`(?s)\n\.Bd -literal[^\n]*\n(.*?)\.Ed`).FindAllStringSubmatch(section, -1) {
-			script := strings.ReplaceAll(example[1], `\e`, `\`)
-			cmd := exec.Command("dash", "-n")
-			cmd.Stdin = strings.NewReader(script)
-			if out, err := cmd.CombinedOutput(); err != nil {
-				t.Errorf("%s: example %d: %v: %s\n%s", name, i+1, err, out, script)
-			}
+		for _, example := range literal.FindAllStringSubmatch(section, -1) {
+			parse(t, name, strings.ReplaceAll(example[1], `\e`, `\`))
+			parsed++
+		}
+	}
+	if parsed == 0 {
+		t.Error("no examples found in the pages")
+	}
+}
+
+// The examples of README are one session: its indented lines from the first
+// build on.
+func TestReadme_ParsesInAShell(t *testing.T) {
+	needs(t, "dash")
+	_, text, ok := strings.Cut(read(t, filepath.Join("..", "README")), "\nFive minutes\n")
+	text, _, end := strings.Cut(text, "\nRead on\n")
+	if !ok || !end {
+		t.Fatal("README has no five minutes of examples before what to read on")
+	}
+	var script strings.Builder
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "    ") {
+			script.WriteString(line)
+		}
+	}
+	if script.Len() == 0 {
+		t.Fatal("README: no indented lines")
+	}
+	parse(t, "README", script.String())
+}
+
+// parse has a shell read a script without running it.
+func parse(t *testing.T, name, script string) {
+	t.Helper()
+	cmd := exec.Command("dash", "-n")
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%s: an example does not parse: %v: %s\n%s", name, err, out, script)
+	}
+}
+
+// Both name the commands by which the project is tried and checked.
+func TestReadme_NamesTheTwoCommands(t *testing.T) {
+	readme := read(t, filepath.Join("..", "README"))
+	for _, command := range []string{"\n    go run ./cmd/convoke demo\n", "\n    .ci/run\n"} {
+		if !strings.Contains(readme, command) {
+			t.Errorf("README does not show %q", command)
+		}
+	}
+	info, err := os.Stat(filepath.Join("..", ".ci", "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode()&0o111 == 0 {
+		t.Error(".ci/run is not executable")
+	}
+	for _, name := range pages(t) {
+		if !strings.Contains(readme, "man/"+name) {
+			t.Errorf("README does not say that there is man/%s", name)
 		}
 	}
 }
