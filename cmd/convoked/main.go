@@ -1,0 +1,139 @@
+// Convoked mounts the cluster as a tree of files. Its manual page is convoked(8).
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/convoke-fs/convoke/cluster"
+	"github.com/convoke-fs/convoke/cluster/watch"
+	"github.com/convoke-fs/convoke/fs"
+	"github.com/convoke-fs/convoke/fs/kernel"
+	"github.com/convoke-fs/convoke/fs/quota"
+)
+
+// Exit statuses, as convoked(8) lists them.
+const (
+	exitDone   = 0
+	exitFailed = 1
+	exitUsage  = 2
+	exitConfig = 78 // EX_CONFIG of sysexits.h: starting again will not help
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+func run(args []string, stdout, stderr io.Writer) int {
+	c, err := parseConfig(args, os.LookupEnv)
+	switch {
+	case errors.Is(err, errHelp):
+		fmt.Fprint(stdout, usage())
+		return exitDone
+	case err != nil:
+		fmt.Fprintf(stderr, "convoked: %v\n", err)
+		if errors.Is(err, errUsage) {
+			fmt.Fprintln(stderr, "Try 'convoked --help'.")
+			return exitUsage
+		}
+		return exitConfig
+	case c.version:
+		fmt.Fprintln(stdout, "convoked", version())
+		return exitDone
+	}
+	key, err := c.key()
+	if err != nil {
+		fmt.Fprintf(stderr, "convoked: %v\n", err)
+		return exitConfig
+	}
+	if c.check {
+		return exitDone
+	}
+	if err := serve(c, key, stderr); err != nil {
+		fmt.Fprintf(stderr, "convoked: %v\n", err)
+		if errors.Is(err, cluster.ErrInvalid) {
+			return exitConfig
+		}
+		return exitFailed
+	}
+	return exitDone
+}
+
+// serve runs the node until a signal or the mount's end.
+func serve(c *config, key *cluster.Key, stderr io.Writer) error {
+	if err := harden(); err != nil {
+		return err
+	}
+	maxFiles, err := raiseFiles()
+	if err != nil {
+		return err
+	}
+	limits := quota.New(maxFiles / 2)
+	for _, l := range c.limits {
+		if err := limits.Set(l); err != nil {
+			return err
+		}
+	}
+	file := fs.NewLog(c.level)
+	log := slog.New(tee{logHandler(c, stderr), file})
+	file.Report(slog.New(file)) // what users did wrong is for cluster/log; stderr is for what the daemon does
+
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
+	defer stop()
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+
+	run, err := openRunDir(c.runDir)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	fd, mount, err := kernel.Mount(c.mountPoint)
+	if err != nil {
+		return err
+	}
+	var ready atomic.Bool
+	hub := watch.NewHub()
+	server, err := kernel.NewServer(fd, kernel.Options{Log: log, Quota: limits})
+	if err != nil {
+		return errors.Join(err, mount.Unmount())
+	}
+	node, err := cluster.Start(ctx, cluster.Config{
+		Name: c.name, Cluster: c.cluster, Bind: c.bindAddr, Key: key, Insecure: c.insecure,
+		StateDir: c.stateDir, Join: c.join, Version: version(), Log: log, Watch: hub,
+	})
+	if err != nil {
+		return errors.Join(err, mount.Unmount())
+	}
+	tree := fs.New(fs.Opts{
+		Dir: mount.Dir, Server: server, Cluster: node, Watch: hub, Log: file, Quota: limits,
+		Name: c.cluster, Version: version(), ForeignNet: c.foreignNet == "allow", Ready: ready.Load,
+	})
+	defer tree.Close()
+	server.SetTree(tree)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve() }()
+
+	err = mount.Wait()
+	if err == nil {
+		ready.Store(true)
+		log.Info("ready", "mount", mount.Dir, "name", c.name, "cluster", c.cluster, "version", version())
+		notify("READY=1\nSTATUS=mounted " + mount.Dir)
+		select {
+		case <-ctx.Done():
+			log.Info("stopping")
+			notify("STOPPING=1")
+		case err = <-served:
+			log.Warn("unmounted by somebody else", "mount", mount.Dir)
+			return errors.Join(err, node.Close())
+		}
+	}
+	stop() // a second signal ends the process at once
+	ready.Store(false)
+	return errors.Join(err, node.Close(), mount.Unmount(), mount.Ended(served))
+}

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// harden keeps the key out of core files and from debuggers.
+func harden() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("prctl: %w", err)
+	}
+	return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+}
+
+// raiseFiles raises the limit of descriptors to the hard one and returns it: each stream is one.
+func raiseFiles() (int64, error) {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 0, fmt.Errorf("getrlimit: %w", err)
+	}
+	l.Cur = l.Max
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 0, fmt.Errorf("setrlimit: %w", err)
+	}
+	return int64(min(l.Max, 1<<30)), nil
+}
+
+// openRunDir makes the run folder and claims it: one daemon has one.
+func openRunDir(dir string) (io.Closer, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("run folder: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		pid, _ := io.ReadAll(io.LimitReader(f, 32))
+		f.Close()
+		return nil, fmt.Errorf("run folder %s: another convoked (pid %s) uses it; give each its own --run", dir, strings.TrimSpace(string(pid)))
+	}
+	_ = f.Truncate(0)
+	_, _ = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	return f, nil
+}
+
+// notify tells the service manager, if there is one (sd_notify(3)). It waits for nobody.
+func notify(state string) {
+	name := os.Getenv("NOTIFY_SOCKET")
+	if name == "" {
+		return
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: name, Net: "unixgram"}) // a leading @ is an abstract name
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	_, _ = c.Write([]byte(state))
+}
+
+// tee is a slog.Handler that hands each record to two.
+type tee [2]slog.Handler
+
+func (t tee) Enabled(ctx context.Context, l slog.Level) bool {
+	return t[0].Enabled(ctx, l) || t[1].Enabled(ctx, l)
+}
+
+func (t tee) Handle(ctx context.Context, r slog.Record) error {
+	var errs [2]error
+	for i, h := range t {
+		if h.Enabled(ctx, r.Level) {
+			errs[i] = h.Handle(ctx, r.Clone())
+		}
+	}
+	return errors.Join(errs[:]...)
+}
+
+func (t tee) WithAttrs(as []slog.Attr) slog.Handler {
+	return tee{t[0].WithAttrs(as), t[1].WithAttrs(as)}
+}
+
+func (t tee) WithGroup(name string) slog.Handler {
+	return tee{t[0].WithGroup(name), t[1].WithGroup(name)}
+}
+
+// logHandler writes to stderr; for the journal, which has a clock of its own, each line begins with its priority
+// (sd-daemon(3)).
+func logHandler(c *config, w io.Writer) slog.Handler {
+	o := &slog.HandlerOptions{Level: c.level}
+	if c.logFormat == "json" {
+		return slog.NewJSONHandler(w, o)
+	}
+	if !journal() {
+		return slog.NewTextHandler(w, o)
+	}
+	o.ReplaceAttr = func(groups []string, a slog.Attr) slog.Attr {
+		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+			return slog.Attr{}
+		}
+		return a
+	}
+	return journalHandler{w, o, slog.NewTextHandler(w, o)}
+}
+
+// journal tells whether stderr is the journal, as systemd.exec(5) says under $JOURNAL_STREAM.
+func journal() bool {
+	var st unix.Stat_t
+	if unix.Fstat(2, &st) != nil {
+		return false
+	}
+	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
+}
+
+// journalHandler puts <N> before each line.
+type journalHandler struct {
+	w io.Writer
+	o *slog.HandlerOptions
+	slog.Handler
+}
+
+func (h journalHandler) Handle(ctx context.Context, r slog.Record) error {
+	priority := 6
+	switch {
+	case r.Level >= slog.LevelError:
+		priority = 3
+	case r.Level >= slog.LevelWarn:
+		priority = 4
+	case r.Level < slog.LevelInfo:
+		priority = 7
+	}
+	if _, err := fmt.Fprintf(h.w, "<%d>", priority); err != nil {
+		return err
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
+// version is the module's version, or the commit that was built.
+func version() string {
+	b, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := strings.Trim(b.Main.Version, "()")
+	if v != "" && v != "devel" {
+		return v
+	}
+	rev, dirty := "", ""
+	for _, s := range b.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			rev = s.Value[:min(12, len(s.Value))]
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "+dirty"
+		}
+	}
+	if rev == "" {
+		return "devel"
+	}
+	return "devel-" + rev + dirty
+}

@@ -1,0 +1,29 @@
+// Package fs is the tree that users see: it turns streams, members and their changes into files.
+//
+// # The tree is a table
+//
+// Every file is a [node] of one of a few kinds: a folder, a state file, a stream, a ctl file, a link, a socket. What
+// stands where is written in tables (tree.go, cluster_node.go, conn_node.go), and a folder whose names are not known
+// beforehand (hosts, members, connections) makes its nodes when a name is looked up. The package holds no policy:
+// each node calls one function of the package that owns the noun.
+//
+// # Numbers
+//
+// The kernel knows a file by a number, which is also its inode number. The table of numbers ([inodes]) counts how
+// often the kernel was told each one, and forgets it when the kernel does. A name under dev/ costs nothing to look up
+// and is remembered only for a while: of names that nobody has open only the last few thousand are kept.
+//
+// # One number for each open stream
+//
+// The kernel serialises the writers of one inode, so two connections must not share one: a peer that does not read
+// would stop all connections to the same service. Thus a stream's name leads to a new number after each open. Until
+// then all who look the name up are told the same number, so that a look-up costs no more than elsewhere. Of two who
+// were told the same number, one opens it; the other is told ESTALE, on which the kernel looks the name up once more,
+// and then gets a number that nobody else is told.
+//
+// # Who may
+//
+// The kernel checks owners and modes, which every answer states truly, since the tree is always mounted with
+// default_permissions. What modes cannot say (network namespaces, other people's identities, limits) is judged at
+// OPEN, by the caller of OPEN. A look-up never decides anything, waits for nothing and changes nothing.
+package fs

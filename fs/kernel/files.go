@@ -1,0 +1,71 @@
+package kernel
+
+import "sync"
+
+// file is one open file: what the kernel knows by a number, fh.
+type file struct {
+	Opened
+	writer bool // opened for writing
+}
+
+// files is the table of open files. Numbers are never used twice, so a late request finds nothing rather than
+// something else.
+type files struct {
+	mu   sync.RWMutex
+	next uint64           // guarded by mu
+	open map[uint64]*file // guarded by mu
+}
+
+func newFiles() *files { return &files{next: 1, open: map[uint64]*file{}} }
+
+func (t *files) add(o Opened, writer bool) uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	fh := t.next
+	t.next++
+	t.open[fh] = &file{o, writer}
+	return fh
+}
+
+func (t *files) get(fh uint64) *file {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.open[fh]
+}
+
+func (t *files) release(fh uint64) {
+	t.mu.Lock()
+	f := t.open[fh]
+	delete(t.open, fh)
+	t.mu.Unlock()
+	f.close()
+}
+
+func (f *file) close() {
+	if f == nil {
+		return
+	}
+	if f.Endpoint != nil {
+		f.Endpoint.Drop(f.writer)
+	}
+	if f.File != nil {
+		f.File.Release()
+	}
+}
+
+func (t *files) count() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.open)
+}
+
+// closeAll ends all open files; the mount they belong to is gone.
+func (t *files) closeAll() {
+	t.mu.Lock()
+	open := t.open
+	t.open = map[uint64]*file{}
+	t.mu.Unlock()
+	for _, f := range open {
+		f.close()
+	}
+}

@@ -1,0 +1,399 @@
+package kernel
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"log"
+	"log/slog"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"github.com/convoke-fs/convoke/fs/quota"
+)
+
+const (
+	// MaxWrite is the largest WRITE and READ that the kernel sends: its limit of 256 pages.
+	MaxWrite = 1 << 20
+
+	// maxReply bounds the reply to a READ. It is less than the smallest piece that the kernel may cut a larger
+	// read(2) into (256 pages less one for a buffer that is not aligned), so such a piece is never answered in full.
+	maxReply = 256 << 10
+
+	// keepBuffer is the size from which a blocked WRITE keeps the buffer it came in instead of copying it.
+	keepBuffer = 64 << 10
+
+	inSize  = MaxWrite + 4096
+	outSize = maxReply + 4096
+)
+
+// Stream flags of an open file: direct, or the page cache would answer; a stream, or a blocked read would hold f_pos
+// against a write on the same descriptor; not seekable, or bash would read ahead and seek back; no FLUSH, it means
+// nothing here. Parallel writes, since no offset is at stake.
+const StreamFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_STREAM | fuse.FOPEN_NONSEEKABLE | fuse.FOPEN_NOFLUSH | fuse.FOPEN_PARALLEL_DIRECT_WRITES
+
+// A Tree is what the loop serves. The methods of RawFileSystem answer from memory, without waiting; their Open,
+// Read, Write, Release and Flush are never called.
+type Tree interface {
+	fuse.RawFileSystem
+	// MayWait tells whether OpenFile of that node may wait; it then gets a goroutine of its own.
+	MayWait(node uint64) bool
+	// OpenFile opens a node for the caller in in. ctx ends, with the cause [ErrInterrupted], when the caller is
+	// interrupted or killed.
+	OpenFile(ctx context.Context, in *fuse.OpenIn) (Opened, syscall.Errno)
+}
+
+// Opened is the result of an open: a stream's endpoint, or a file of another kind.
+type Opened struct {
+	Endpoint *Endpoint // which OpenFile holds (Endpoint.Hold); the loop drops it at RELEASE
+	File     File
+	Flags    uint32 // FOPEN_ flags
+}
+
+// A File is an open file that is no stream. It is also a Reader, a Writer or a Flusher, or several of them.
+type File interface {
+	// Release is called once, when no descriptor has the file open any more.
+	Release()
+}
+
+// A Reader answers READ from memory.
+type Reader interface {
+	ReadAt(p []byte, off int64) (int, syscall.Errno)
+}
+
+// A Writer takes each WRITE whole or not at all. It runs on a goroutine of its own and may wait until ctx ends.
+type Writer interface {
+	Write(ctx context.Context, p []byte, off int64) syscall.Errno
+}
+
+// A Flusher hears of each close(2); its result is what close returns.
+type Flusher interface {
+	Flush(ctx context.Context, in *fuse.FlushIn) syscall.Errno
+}
+
+// ErrInterrupted is the cause with which the context of a waiting request ends when its caller got a signal.
+var ErrInterrupted error = syscall.EINTR
+
+// Options of a Server.
+type Options struct {
+	Log   *slog.Logger // required
+	Quota *quota.Table // required
+}
+
+// A Server answers the requests of one mount.
+type Server struct {
+	fd    int
+	tree  Tree
+	opts  Options
+	proto *fuse.ProtocolServer
+	waits *waits
+	files *files
+
+	sockets *sockets
+	wakes   wakes
+
+	replies sync.Pool // of reply buffers for wake-ups that have none of their own
+	inputs  sync.Pool // of input buffers that parked WRITEs gave back
+
+	writeTo func(b []byte) syscall.Errno // the way to the kernel; a fuzz target puts its own here
+	reqs    atomic.Uint64
+
+	readers sync.WaitGroup
+	ops     sync.WaitGroup // goroutines of requests that may wait
+}
+
+// NewServer returns a server for the kernel's connection fd, as [Mount] made it. The server owns fd. tree may be set
+// later by SetTree, but before Serve.
+func NewServer(fd int, opts Options) (*Server, error) {
+	s := &Server{fd: fd, opts: opts, waits: newWaits(), files: newFiles()}
+	s.writeTo = func(b []byte) syscall.Errno { _, e := rawWrite(s.fd, b); return e }
+	s.replies.New = func() any { b := make([]byte, outSize); return &b }
+	s.inputs.New = func() any { b := make([]byte, inSize); return &b }
+	s.wakes.init()
+	var err error
+	s.sockets, err = newSockets()
+	return s, err
+}
+
+// SetTree names the tree to serve.
+func (s *Server) SetTree(t Tree) {
+	s.tree = t
+	s.proto = fuse.NewProtocolServer(t, &fuse.MountOptions{
+		MaxWrite:             MaxWrite,
+		MaxBackground:        64,
+		ExtraCapabilities:    fuse.CAP_ATOMIC_O_TRUNC,
+		DisabledCapabilities: fuse.CAP_READDIRPLUS | fuse.CAP_NO_OPEN_SUPPORT | fuse.CAP_ALLOW_IDMAP | fuse.CAP_PASSTHROUGH,
+		Logger:               log.New(logWriter{s.opts.Log}, "", 0),
+	})
+}
+
+type logWriter struct{ l *slog.Logger }
+
+func (w logWriter) Write(p []byte) (int, error) {
+	w.l.Debug("go-fuse: " + string(p))
+	return len(p), nil
+}
+
+// Serve answers requests until the file system is unmounted, and returns once all its goroutines have ended. Requests
+// that still wait then are interrupted.
+func (s *Server) Serve() error {
+	pollers := min(2, runtime.NumCPU())
+	var side sync.WaitGroup
+	for range pollers {
+		side.Go(func() { s.sockets.poll(s.getReply()) })
+	}
+	side.Go(func() { s.wakes.serve(s.getReply()) })
+	var once sync.Once
+	var failed error
+	for range max(2, min(4, runtime.NumCPU())) {
+		s.readers.Go(func() {
+			if err := s.read(); err != nil {
+				once.Do(func() { failed = err })
+			}
+		})
+	}
+	s.readers.Wait()
+	s.waits.cancelAll()
+	s.ops.Wait()
+	s.files.closeAll()
+	s.sockets.stop()
+	s.wakes.stop()
+	side.Wait()
+	s.sockets.closeSet()
+	return errors.Join(failed, unix.Close(s.fd))
+}
+
+// reader is what one goroutine that reads /dev/fuse owns.
+type reader struct {
+	s   *Server
+	in  *[]byte // a request
+	out []byte  // a reply
+}
+
+// giveAway hands the input buffer to a WRITE that is parked.
+func (r *reader) giveAway() *[]byte {
+	b := r.in
+	r.in = nil
+	return b
+}
+
+func (s *Server) read() error {
+	r := &reader{s: s, out: make([]byte, outSize)}
+	for {
+		if r.in == nil {
+			r.in = s.inputs.Get().(*[]byte)
+		}
+		n, err := syscall.Read(s.fd, *r.in)
+		switch err {
+		case nil:
+			s.dispatch((*r.in)[:n], r)
+		case syscall.ENOENT, syscall.EINTR, syscall.EAGAIN:
+			// ENOENT: the request was taken back while it was handed over.
+		case syscall.ENODEV:
+			return nil // unmounted
+		default:
+			return err
+		}
+	}
+}
+
+// dispatch answers one request, or sees to it that it will be answered.
+func (s *Server) dispatch(b []byte, r *reader) {
+	if len(b) < sizeInHeader {
+		return // not even a number to answer to
+	}
+	h := as[fuse.InHeader](b)
+	if int(h.Length) != len(b) {
+		s.replyError(h.Unique, syscall.EIO)
+		return
+	}
+	s.reqs.Add(1)
+	need := sizeInHeader
+	switch h.Opcode {
+	case opRead:
+		need = sizeReadIn
+	case opWrite:
+		need = sizeWriteIn
+	case opPoll:
+		need = sizePollIn
+	case opInterrupt:
+		need = sizeInterrupt
+	case opOpen:
+		need = sizeOpenIn
+	case opRelease:
+		need = sizeReleaseIn
+	case opFlush:
+		need = sizeFlushIn
+	}
+	if len(b) < need {
+		s.replyError(h.Unique, syscall.EIO)
+		return
+	}
+	switch h.Opcode {
+	case opRead:
+		s.doRead(as[fuse.ReadIn](b), r)
+	case opWrite:
+		s.doWrite(as[fuse.WriteIn](b), b[sizeWriteIn:], r)
+	case opPoll:
+		s.doPoll(as[pollIn](b))
+	case opInterrupt:
+		if !s.waits.interrupt(as[fuse.InterruptIn](b).Unique) {
+			// Another reader may hold the request and be about to wait with it: the kernel asks again until the
+			// request is answered (Documentation/filesystems/fuse/fuse.rst, Interrupting filesystem operations).
+			s.replyError(h.Unique, syscall.EAGAIN)
+		}
+	case opOpen:
+		s.doOpen(as[fuse.OpenIn](b))
+	case opRelease:
+		in := as[fuse.ReleaseIn](b)
+		s.files.release(in.Fh)
+		s.replyError(h.Unique, 0)
+	case opFlush:
+		s.doFlush(as[fuse.FlushIn](b))
+	default:
+		s.doOther(b, h, r)
+	}
+}
+
+// doOther leaves a request to go-fuse, which asks the tree.
+func (s *Server) doOther(b []byte, h *fuse.InHeader, r *reader) {
+	n, status := s.proto.HandleRequest([][]byte{b}, [][]byte{r.out})
+	switch {
+	case h.Opcode == opForget || h.Opcode == opBatchForget:
+	case status != fuse.OK:
+		s.replyError(h.Unique, syscall.Errno(status))
+	case n > 0:
+		if s.writeTo(r.out[:n]) != 0 && n >= sizeOutHeader+8 && (h.Opcode == opLookup || h.Opcode == opMknod) {
+			// The caller was killed and the kernel has not counted this entry, so neither may the tree.
+			s.tree.Forget(binary.NativeEndian.Uint64(r.out[sizeOutHeader:]), 1)
+		}
+	}
+}
+
+// wait runs f on a goroutine of its own, with a context that INTERRUPT cancels.
+func (s *Server) wait(unique uint64, f func(ctx context.Context)) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s.waits.add(unique, func() { cancel(ErrInterrupted) })
+	s.ops.Go(func() {
+		f(ctx)
+		cancel(nil)
+	})
+}
+
+func (s *Server) doOpen(in *fuse.OpenIn) {
+	if !s.tree.MayWait(in.NodeId) {
+		s.finishOpen(context.Background(), in)
+		return
+	}
+	req := *in
+	s.wait(in.Unique, func(ctx context.Context) {
+		s.finishOpen(ctx, &req)
+		s.waits.remove(req.Unique)
+	})
+}
+
+func (s *Server) finishOpen(ctx context.Context, in *fuse.OpenIn) {
+	o, errno := s.tree.OpenFile(ctx, in)
+	if errno != 0 {
+		s.replyError(in.Unique, errno)
+		return
+	}
+	fh := s.files.add(o, in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY)
+	if s.replyOpen(in.Unique, fh, o.Flags) != 0 {
+		s.files.release(fh) // nobody got the file
+	}
+}
+
+func (s *Server) doRead(in *fuse.ReadIn, r *reader) {
+	f := s.files.get(in.Fh)
+	switch {
+	case f == nil:
+		s.replyError(in.Unique, syscall.EBADF)
+	case f.Endpoint != nil:
+		f.Endpoint.read(in, r)
+	default:
+		rd, ok := f.File.(Reader)
+		if !ok {
+			s.replyError(in.Unique, syscall.EINVAL)
+			return
+		}
+		size := min(int(in.Size), maxReply)
+		n, errno := rd.ReadAt(r.out[sizeOutHeader:sizeOutHeader+size], int64(in.Offset))
+		s.replyData(r.out, in.Unique, errno, n)
+	}
+}
+
+func (s *Server) doWrite(in *fuse.WriteIn, data []byte, r *reader) {
+	if uint64(in.Size) != uint64(len(data)) {
+		s.replyError(in.Unique, syscall.EIO)
+		return
+	}
+	f := s.files.get(in.Fh)
+	switch {
+	case f == nil:
+		s.replyError(in.Unique, syscall.EBADF)
+	case f.Endpoint != nil:
+		f.Endpoint.write(in, data, r)
+	default:
+		w, ok := f.File.(Writer)
+		if !ok {
+			s.replyError(in.Unique, syscall.EINVAL)
+			return
+		}
+		unique, off := in.Unique, int64(in.Offset)
+		text := append([]byte(nil), data...)
+		s.wait(unique, func(ctx context.Context) {
+			errno := w.Write(ctx, text, off)
+			s.waits.remove(unique)
+			s.replyWrite(unique, errno, len(text))
+		})
+	}
+}
+
+func (s *Server) doPoll(in *pollIn) {
+	f := s.files.get(in.Fh)
+	switch {
+	case f == nil:
+		s.replyError(in.Unique, syscall.EBADF)
+	case f.Endpoint != nil:
+		f.Endpoint.poll(in)
+	default:
+		s.replyPoll(in.Unique, PollIn|PollOut) // never waits, as a regular file
+	}
+}
+
+func (s *Server) doFlush(in *fuse.FlushIn) {
+	f := s.files.get(in.Fh)
+	if f != nil {
+		if fl, ok := f.File.(Flusher); ok {
+			req := *in
+			s.wait(in.Unique, func(ctx context.Context) {
+				errno := fl.Flush(ctx, &req)
+				s.waits.remove(req.Unique)
+				s.replyError(req.Unique, errno)
+			})
+			return
+		}
+	}
+	s.replyError(in.Unique, 0)
+}
+
+// Stats are counts for the metrics file.
+type Stats struct {
+	Requests uint64 // since the start
+	Parked   int    // now
+	Files    int    // open now
+}
+
+// Stats returns the present counts.
+func (s *Server) Stats() Stats {
+	return Stats{s.reqs.Load(), s.waits.count(), s.files.count()}
+}
+
+func (s *Server) getReply() []byte  { return *s.replies.Get().(*[]byte) }
+func (s *Server) putReply(b []byte) { s.replies.Put(&b) }

@@ -1,0 +1,47 @@
+package fs
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/convoke-fs/convoke/fs/quota"
+)
+
+// metricsText is cluster/metrics in Prometheus' text format. It names no user, path or peer.
+func (t *Tree) metricsText() string {
+	states := map[string]int{"alive": 0, "leaving": 0, "left": 0, "failed": 0}
+	for _, m := range t.opts.Cluster.Members() {
+		states[m.State.String()]++
+	}
+	in, out := t.conns.in.Load(), t.conns.out.Load()
+	open := t.conns.of(0)
+	for _, c := range open {
+		in += c.sock.In.Load()
+		out += c.sock.Out.Load()
+	}
+	k := t.opts.Server.Stats()
+	var b strings.Builder
+	metric := func(name, kind, help string, value any) {
+		fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n%s %v\n", name, help, name, kind, name, value)
+	}
+	fmt.Fprint(&b, "# HELP convoke_members Members by state.\n# TYPE convoke_members gauge\n")
+	for _, s := range []string{"alive", "failed", "leaving", "left"} {
+		fmt.Fprintf(&b, "convoke_members{state=%q} %d\n", s, states[s])
+	}
+	metric("convoke_connections", "gauge", "Open connections.", len(open))
+	metric("convoke_connections_total", "counter", "Connections made since the start.", t.conns.total.Load())
+	metric("convoke_dials", "gauge", "Connections being made.", t.opts.Quota.Held(quota.Dials))
+	metric("convoke_received_bytes_total", "counter", "Bytes from the peers of connections.", in)
+	metric("convoke_sent_bytes_total", "counter", "Bytes to the peers of connections.", out)
+	metric("convoke_event_readers", "gauge", "Open event files.", t.opts.Quota.Held(quota.Events))
+	metric("convoke_requests_total", "counter", "Requests of the kernel.", k.Requests)
+	metric("convoke_parked_requests", "gauge", "Reads and writes that wait for their stream.", k.Parked)
+	metric("convoke_open_files", "gauge", "Open files of the tree.", k.Files)
+	metric("convoke_inodes", "gauge", "Files that the kernel knows.", t.inodes.count())
+	metric("convoke_refused_total", "counter", "Opens and commands that failed.", t.log.Refused())
+	metric("convoke_goroutines", "gauge", "Goroutines of the daemon.", runtime.NumGoroutine())
+	metric("convoke_uptime_seconds", "gauge", "Time since the start.", fmt.Sprintf("%.1f", time.Since(t.start).Seconds()))
+	return b.String()
+}

@@ -1,0 +1,128 @@
+// Package quota counts what each user holds and says no at the limit.
+package quota
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// A Resource is something of which a user may hold so much and no more.
+type Resource uint8
+
+const (
+	Streams     Resource = iota // open connections
+	Dials                       // connections being made
+	Parked                      // requests that wait for their stream
+	ParkedBytes                 // bytes that blocked writers have handed over
+	Events                      // open event readers
+	nResources
+)
+
+var names = [nResources]string{"streams", "dials", "parked", "parked-bytes", "events"}
+
+// Defaults are the limits per user where none is configured.
+var Defaults = [nResources]int64{16384, 256, 16384, 32 << 20, 1024}
+
+// String returns the name by which the configuration knows r.
+func (r Resource) String() string { return names[r] }
+
+// A Table holds the limits and the counts of all users. Its methods may be called from any goroutine and never wait.
+// Root has no limit: who is root can stop the daemon anyway, and must be able to look when a user has used his share up.
+type Table struct {
+	mu     sync.Mutex
+	all    [nResources]int64             // guarded by mu; the limit of users who have none of their own
+	own    map[uint32][nResources]int64  // guarded by mu; -1: none of his own
+	counts map[uint32]*[nResources]int64 // guarded by mu
+}
+
+// New returns a table with the default limits. maxStreams bounds the limit of streams, since each of them costs the
+// daemon a descriptor; 0 leaves it as it is.
+func New(maxStreams int64) *Table {
+	t := &Table{all: Defaults, own: map[uint32][nResources]int64{}, counts: map[uint32]*[nResources]int64{}}
+	if maxStreams > 0 {
+		t.all[Streams] = min(t.all[Streams], maxStreams)
+	}
+	return t
+}
+
+// Set takes one limit in the form of the configuration: "NAME UID N", or "NAME * N" for every user without one of his own.
+func (t *Table) Set(text string) error {
+	f := strings.Fields(text)
+	if len(f) != 3 {
+		return fmt.Errorf("limit %q: want NAME UID|* N", text)
+	}
+	r := Resource(0)
+	for r < nResources && names[r] != f[0] {
+		r++
+	}
+	if r == nResources {
+		return fmt.Errorf("limit %q: no limit is called %q (%s)", text, f[0], strings.Join(names[:], ", "))
+	}
+	n, err := strconv.ParseInt(f[2], 10, 64)
+	if err != nil || n < 0 {
+		return fmt.Errorf("limit %q: %q is no count", text, f[2])
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if f[1] == "*" {
+		t.all[r] = n
+		return nil
+	}
+	uid, err := strconv.ParseUint(f[1], 10, 32)
+	if err != nil {
+		return fmt.Errorf("limit %q: %q is no uid", text, f[1])
+	}
+	own, ok := t.own[uint32(uid)]
+	if !ok {
+		for i := range own {
+			own[i] = -1
+		}
+	}
+	own[r] = n
+	t.own[uint32(uid)] = own
+	return nil
+}
+
+// Take counts n of r for uid, or reports false and counts nothing when that would be beyond the limit.
+func (t *Table) Take(uid uint32, r Resource, n int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.counts[uid]
+	if c == nil {
+		c = new([nResources]int64)
+	}
+	limit := t.all[r]
+	if own, ok := t.own[uid]; ok && own[r] >= 0 {
+		limit = own[r]
+	}
+	if uid != 0 && c[r]+n > limit {
+		return false
+	}
+	c[r] += n
+	t.counts[uid] = c
+	return true
+}
+
+// Give takes back what Take counted.
+func (t *Table) Give(uid uint32, r Resource, n int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := t.counts[uid]
+	c[r] -= n
+	if *c == [nResources]int64{} {
+		delete(t.counts, uid)
+	}
+}
+
+// Held returns how much of r all users hold together.
+func (t *Table) Held(r Resource) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var n int64
+	for _, c := range t.counts {
+		n += c[r]
+	}
+	return n
+}

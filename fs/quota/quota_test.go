@@ -1,0 +1,64 @@
+package quota
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestTable_OneUserAtTheLimitLeavesOthersTheirs(t *testing.T) {
+	q := New(2)
+	for i, want := range []bool{true, true, false} {
+		if got := q.Take(1000, Streams, 1); got != want {
+			t.Errorf("take %d of uid 1000: got %v, want %v", i+1, got, want)
+		}
+	}
+	if !q.Take(1001, Streams, 2) {
+		t.Error("uid 1001 was refused while uid 1000 is at the limit")
+	}
+	if !q.Take(0, Streams, 1<<40) {
+		t.Error("root was refused")
+	}
+	q.Give(1000, Streams, 1)
+	if !q.Take(1000, Streams, 1) {
+		t.Error("refused after one was given back")
+	}
+	q.Give(1000, Streams, 2)
+	q.Give(1001, Streams, 2)
+	q.Give(0, Streams, 1<<40)
+	if n := q.Held(Streams); n != 0 || len(q.counts) != 0 {
+		t.Errorf("held %d, %d users counted, want nothing left", n, len(q.counts))
+	}
+}
+
+func TestSet_AUsersOwnLimitGoesBeforeTheCommonOne(t *testing.T) {
+	q := New(0)
+	for _, s := range []string{"dials * 1", "dials 1000 3"} {
+		if err := q.Set(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !q.Take(1000, Dials, 3) || q.Take(1000, Dials, 1) {
+		t.Error("uid 1000: want exactly 3 dials")
+	}
+	if !q.Take(1001, Dials, 1) || q.Take(1001, Dials, 1) {
+		t.Error("uid 1001: want exactly 1 dial")
+	}
+	if !q.Take(1000, Parked, Defaults[Parked]) {
+		t.Error("uid 1000: a limit of its own for dials changed the one for parked requests")
+	}
+}
+
+func TestSet_RubbishIsRefusedWithItsReason(t *testing.T) {
+	for text, want := range map[string]string{
+		"":                "want NAME UID|* N",
+		"streams *":       "want NAME UID|* N",
+		"rivers * 1":      `no limit is called "rivers"`,
+		"streams * -1":    `"-1" is no count`,
+		"streams * many":  `"many" is no count`,
+		"streams smith 1": `"smith" is no uid`,
+	} {
+		if err := New(0).Set(text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Set(%q): got %v, want an error with %q", text, err, want)
+		}
+	}
+}
