@@ -185,6 +185,8 @@ func (d *dial) connect(a *attempt, sa unix.Sockaddr) error {
 		a.to = netip.AddrPortFrom(a.local.Addr(), a.to.Port())
 	}
 	if a.local == netip.AddrPortFrom(a.to.Addr().WithZone(a.local.Addr().Zone()), a.to.Port()) {
+		// Without this the port would be in TIME_WAIT for a minute, and its server could not start.
+		unix.SetsockoptLinger(a.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		return unix.ECONNREFUSED
 	}
 	if !pending || d.opts.Now {
