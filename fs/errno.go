@@ -35,6 +35,7 @@ var clusterErrors = []struct {
 	{cluster.ErrUnknownMember, syscall.ENOENT},
 	{cluster.ErrInvalid, syscall.EINVAL},
 	{cluster.ErrTooLarge, syscall.EMSGSIZE},
+	{cluster.ErrInUse, syscall.EBUSY},
 	{cluster.ErrClosed, syscall.ESHUTDOWN},
 }
 

@@ -28,10 +28,11 @@ type fakeCluster struct {
 	members []cluster.Member // guarded by mu
 	calls   []string         // guarded by mu: what ctl asked for
 	fail    error            // guarded by mu: what every command returns
+	tagged  chan string      // told of each tag command: how a child says that it has come so far
 }
 
 func newFakeCluster() *fakeCluster {
-	return &fakeCluster{members: []cluster.Member{
+	return &fakeCluster{tagged: make(chan string, 100), members: []cluster.Member{
 		{ID: 1, Name: "web1", Addr: netip.MustParseAddrPort("127.0.0.1:7946"), State: cluster.Alive, Boot: 3, Version: "devel"},
 		{ID: 2, Name: "web2", Addr: netip.MustParseAddrPort("127.0.0.2:7946"), State: cluster.Failed, Boot: 1, Tags: map[string]string{"rack": "b", "os": "linux"}},
 	}}
@@ -66,7 +67,10 @@ func (f *fakeCluster) Join(_ context.Context, addrs []string) (int, error) {
 }
 func (f *fakeCluster) Leave(context.Context) error                 { return f.call("leave") }
 func (f *fakeCluster) Remove(_ context.Context, name string) error { return f.call("remove %s", name) }
-func (f *fakeCluster) SetTag(key, value string) error              { return f.call("tag %s=%s", key, value) }
+func (f *fakeCluster) SetTag(key, value string) error {
+	f.tagged <- key + "=" + value
+	return f.call("tag %s=%s", key, value)
+}
 
 func (f *fakeCluster) done() string {
 	f.mu.Lock()
@@ -132,6 +136,17 @@ func mountTree(t *testing.T, change ...func(*Opts)) *mounted {
 	return m
 }
 
+// onTag runs f when a child writes `tag X=Y` to cluster/ctl.
+func (m *mounted) onTag(f func()) {
+	go func() {
+		select {
+		case <-m.cluster.tagged:
+			f()
+		case <-m.t.Context().Done():
+		}
+	}()
+}
+
 // needFuse skips a test where nothing can be mounted; in CI that is a failure.
 func needFuse(t *testing.T) {
 	t.Helper()
@@ -140,10 +155,16 @@ func needFuse(t *testing.T) {
 		f.Close()
 		return
 	}
+	skip(t, "needs /dev/fuse: %v", err)
+}
+
+// skip skips a test whose needs this machine has not; in CI that is a failure.
+func skip(t *testing.T, format string, args ...any) {
+	t.Helper()
 	if os.Getenv("CI") != "" {
-		t.Fatalf("no FUSE in CI: %v", err)
+		t.Fatalf(format, args...)
 	}
-	t.Skipf("needs /dev/fuse: %v", err)
+	t.Skipf(format, args...)
 }
 
 // result is what a child process did.

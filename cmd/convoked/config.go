@@ -16,6 +16,7 @@ import (
 
 	"github.com/convoke-fs/convoke/cluster"
 	"github.com/convoke-fs/convoke/fs/quota"
+	"github.com/convoke-fs/convoke/rendezvous"
 )
 
 // config is what flags, environment and configuration file say.
@@ -98,6 +99,12 @@ func parseConfig(args []string, env func(string) (string, bool)) (*config, error
 	}
 	if c.mountPoint == "" {
 		c.mountPoint = defaultDir("/n", "XDG_RUNTIME_DIR", "", "n")
+	}
+	if c.mountPoint == "" {
+		return nil, fmt.Errorf("no MOUNTPOINT, and XDG_RUNTIME_DIR is not set: %w", errUsage)
+	}
+	if c.runDir == "" || c.stateDir == "" {
+		return nil, fmt.Errorf("no --run or --state, and neither XDG_RUNTIME_DIR nor HOME says where: %w", errUsage)
 	}
 	return c, c.validate()
 }
@@ -190,11 +197,10 @@ func parseLine(line string) (key, value string, ok bool, err error) {
 
 // validate checks what can be checked without doing anything.
 func (c *config) validate() error {
-	if err := cluster.CheckName(c.name); err != nil {
-		return fmt.Errorf("--name %q: %w", c.name, err)
-	}
-	if err := cluster.CheckName(c.cluster); err != nil {
-		return fmt.Errorf("--cluster %q: %w", c.cluster, err)
+	for flag, name := range map[string]string{"name": c.name, "cluster": c.cluster} {
+		if !rendezvous.ValidName(name) || name == "local" || name == "share" {
+			return fmt.Errorf("--%s %q: want letters, digits, '.', '_' and '-', beginning with one of the first two, and not local or share", flag, name)
+		}
 	}
 	var err error
 	if c.bindAddr, err = parseBind(c.bind); err != nil {
@@ -228,11 +234,10 @@ func (c *config) key() (*cluster.Key, error) {
 	return cluster.ReadKeyFile(c.keyFile)
 }
 
-// parseBind takes ADDR, ADDR:PORT or [ADDR]:PORT. Without an address it is the one from which the host would send to
-// others.
+// parseBind takes ADDR, ADDR:PORT or [ADDR]:PORT. The zero value leaves the choice to the cluster.
 func parseBind(s string) (netip.AddrPort, error) {
 	if s == "" {
-		return netip.AddrPortFrom(hostAddr(), cluster.DefaultPort), nil
+		return netip.AddrPort{}, nil
 	}
 	if a, err := netip.ParseAddr(s); err == nil {
 		return netip.AddrPortFrom(a, cluster.DefaultPort), nil
@@ -252,31 +257,15 @@ func parseBind(s string) (netip.AddrPort, error) {
 	return netip.AddrPortFrom(a, uint16(n)), nil
 }
 
-// hostAddr is the first global address of an interface that is up, or else loopback.
-func hostAddr() netip.Addr {
-	addrs, _ := net.InterfaceAddrs()
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
-			return p.Addr()
-		}
-	}
-	for _, a := range addrs {
-		p, err := netip.ParsePrefix(a.String())
-		if err == nil && p.Addr().IsGlobalUnicast() && !p.Addr().IsLinkLocalUnicast() {
-			return p.Addr()
-		}
-	}
-	return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-}
-
+// hostname is the host's name up to the first dot.
 func hostname() string {
 	h, _ := os.Hostname()
 	h, _, _ = strings.Cut(h, ".")
 	return h
 }
 
-// defaultDir is root for root, else name below the folder in the environment, or below dir in the home folder.
+// defaultDir is root for root, else name below the folder in the environment, or below dir in the home folder. It is
+// empty when there is none: a fixed name in a folder for all could be somebody else's already.
 func defaultDir(root, variable, dir, name string) string {
 	if os.Geteuid() == 0 {
 		return root
@@ -287,5 +276,5 @@ func defaultDir(root, variable, dir, name string) string {
 	if home, err := os.UserHomeDir(); err == nil && dir != "" {
 		return filepath.Join(home, dir, name)
 	}
-	return filepath.Join(os.TempDir(), fmt.Sprintf("convoke-%d", os.Geteuid()), name)
+	return ""
 }

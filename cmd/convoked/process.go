@@ -111,7 +111,7 @@ func logHandler(c *config, w io.Writer) slog.Handler {
 		}
 		return a
 	}
-	return journalHandler{w, o, slog.NewTextHandler(w, o)}
+	return newJournalHandler(w, o)
 }
 
 // journal tells whether stderr is the journal, as systemd.exec(5) says under $JOURNAL_STREAM.
@@ -123,27 +123,54 @@ func journal() bool {
 	return os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", st.Dev, st.Ino)
 }
 
-// journalHandler puts <N> before each line.
-type journalHandler struct {
-	w io.Writer
-	o *slog.HandlerOptions
-	slog.Handler
+// journalHandler has a text handler for each priority, which writes <N> before each line.
+type journalHandler [4]slog.Handler
+
+// priorities are syslog(3)'s, by the place in journalHandler.
+var priorities = [4]string{"<7>", "<6>", "<4>", "<3>"}
+
+func newJournalHandler(w io.Writer, o *slog.HandlerOptions) (h journalHandler) {
+	for i, p := range priorities {
+		h[i] = slog.NewTextHandler(prefixWriter{w, p}, o)
+	}
+	return h
 }
 
+func (h journalHandler) Enabled(ctx context.Context, l slog.Level) bool { return h[0].Enabled(ctx, l) }
+
 func (h journalHandler) Handle(ctx context.Context, r slog.Record) error {
-	priority := 6
-	switch {
-	case r.Level >= slog.LevelError:
-		priority = 3
-	case r.Level >= slog.LevelWarn:
-		priority = 4
-	case r.Level < slog.LevelInfo:
-		priority = 7
+	i := 0
+	for _, from := range []slog.Level{slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if r.Level >= from {
+			i++
+		}
 	}
-	if _, err := fmt.Fprintf(h.w, "<%d>", priority); err != nil {
-		return err
+	return h[i].Handle(ctx, r)
+}
+
+func (h journalHandler) WithAttrs(as []slog.Attr) slog.Handler {
+	for i := range h {
+		h[i] = h[i].WithAttrs(as)
 	}
-	return h.Handler.Handle(ctx, r)
+	return h
+}
+
+func (h journalHandler) WithGroup(name string) slog.Handler {
+	for i := range h {
+		h[i] = h[i].WithGroup(name)
+	}
+	return h
+}
+
+// prefixWriter writes its prefix and each line in one write.
+type prefixWriter struct {
+	w      io.Writer
+	prefix string
+}
+
+func (p prefixWriter) Write(line []byte) (int, error) {
+	_, err := p.w.Write(append([]byte(p.prefix), line...))
+	return len(line), err
 }
 
 // version is the module's version, or the commit that was built.

@@ -19,13 +19,14 @@ const fsType = "fuse.convoke"
 
 // A MountPoint is a mounted tree.
 type MountPoint struct {
-	Dir string
-	dev uint64 // its device number, which names the connection below /sys/fs/fuse
+	Dir  string
+	dev  uint64 // its device number, which names the connection below /sys/fs/fuse
+	made bool   // the folder was made for it
 }
 
 // Mount mounts a connection to the kernel at dir and returns the connection's descriptor, from which requests can be
 // read. Root mounts by mount(2), everybody else through fusermount3. The dead mount of a daemon that is gone is
-// removed first; a living one is an error.
+// removed first; a living one is an error. A folder that is missing is made, and goes with the mount.
 //
 // Whoever mounts, the kernel checks modes (default_permissions): without that anybody could connect(2) to a socket of
 // mode 0600 on the mount, since connect sends no request.
@@ -37,6 +38,7 @@ func Mount(dir string) (fd int, mp *MountPoint, err error) {
 	if err := clearDead(dir); err != nil {
 		return -1, nil, err
 	}
+	made := os.Mkdir(dir, 0o755) == nil
 	st, err := os.Stat(dir)
 	if err != nil {
 		return -1, nil, fmt.Errorf("mount point: %w", err)
@@ -50,9 +52,12 @@ func Mount(dir string) (fd int, mp *MountPoint, err error) {
 		fd, err = mountHelper(dir)
 	}
 	if err != nil {
+		if made {
+			os.Remove(dir)
+		}
 		return -1, nil, fmt.Errorf("mount %s: %w", dir, err)
 	}
-	mp = &MountPoint{Dir: dir}
+	mp = &MountPoint{Dir: dir, made: made}
 	if m, ok := findMount(dir); ok {
 		mp.dev = m.minor
 	}
@@ -144,6 +149,9 @@ func receiveFD(f *os.File) (int, error) {
 // Unmount takes the mount away. When files are open it is detached, so that no new path leads to it, and its
 // connection is aborted: whoever waits in it gets ECONNABORTED, and every later call on an open file ENOTCONN.
 func (m *MountPoint) Unmount() error {
+	if m.made {
+		defer os.Remove(m.Dir) // fails, rightly, where somebody has put something into it
+	}
 	if err := unmount(m.Dir, 0); err == nil || errors.Is(err, unix.EINVAL) {
 		return nil // EINVAL: somebody has unmounted it already
 	}
