@@ -46,13 +46,14 @@ func (c Caller) In(gid uint32) bool {
 // Creds returns the identity with which to dial for the caller.
 func (c Caller) Creds() Creds { return Creds{UID: c.UID, GID: c.GID, Groups: c.Groups} }
 
-// LookupCaller asks /proc about the thread pid, whose request came with uid and gid. It must be called while the request is unanswered: until then the
-// thread, even a killed one, cannot go away, and its number cannot be somebody else's. It costs a few system calls that
-// do not block.
+// LookupCaller asks /proc about the thread pid, whose request came with uid and gid. It must be called while the
+// request is unanswered: until then the thread, even a killed one, cannot go away, and its number cannot be somebody
+// else's. It costs a few system calls that do not block.
 //
-// Errors are *Error: Permission (EACCES) for pid 0, which is how a caller in a pid namespace that this process cannot see
-// appears, and where this process may not look at the caller (it needs CAP_SYS_PTRACE for those of other users);
-// NotExist (ESRCH) when there is no such thread. The request is then to be refused, never to be taken for one of this process.
+// Errors are *Error: Permission (EACCES) for pid 0, which is how a caller in a pid namespace that this process cannot
+// see appears, and where this process may not look at the caller (it needs CAP_SYS_PTRACE for those of other users);
+// NotExist (ESRCH) when there is no such thread. The request is then to be refused, never to be taken for one of this
+// process.
 func LookupCaller(pid int, uid, gid uint32) (Caller, error) {
 	c := Caller{PID: pid, UID: uid, GID: gid}
 	if err := c.lookup(); err != nil {

@@ -37,19 +37,19 @@ type Conn struct {
 // failed (RFC 8305). Any goroutine may call it; while it waits it holds no OS thread, and it holds no descriptors but
 // its sockets and one epoll.
 //
-// The socket carries the ids of o.Creds for packet filters and ss(8), if this process is root; else it carries those of this
-// process. TCP_NODELAY is always set: what is written to a stream is written whole, by a shell or in a
-// program's own buffer, and Nagle's delay would only hold up the answer to a request. Keep-alive is as in package net.
+// The socket carries the ids of o.Creds for packet filters and ss(8), if this process is root; else it carries those of
+// this process. TCP_NODELAY is always set: what is written to a stream is written whole, by a shell or in a program's
+// own buffer, and Nagle's delay would only hold up the answer to a request. Keep-alive is as in package net.
 //
 // For UDP the socket is connected to the first address for which there is a route, and nothing is sent. With o.Now, a
 // TCP socket is returned as soon as the handshake has begun, with the first address that does not fail at once; its
 // result is then in SO_ERROR.
 //
-// Errors are *Error that wrap an errno. ctx cancelled: EINTR and ctx's cause, or the errno that the cause has; ctx's deadline or o.Timeout over:
-// ETIMEDOUT; else what connect(2) says. Of several addresses' errors it is the most telling one: ECONNREFUSED, for that
-// host is there; then EACCES and EPERM, then ETIMEDOUT, then EHOSTUNREACH, ENETUNREACH, then others; among equals the first.
-// A socket that TCP has connected to itself, since its own port happened to be the one dialled, is ECONNREFUSED:
-// nobody listens there. EPERM: the caller's ids cannot be taken.
+// Errors are *Error that wrap an errno. ctx cancelled: EINTR and ctx's cause, or the errno that the cause has; ctx's
+// deadline or o.Timeout over: ETIMEDOUT; else what connect(2) says. Of several addresses' errors it is the most telling
+// one: ECONNREFUSED, for that host is there; then EACCES and EPERM, then ETIMEDOUT, then EHOSTUNREACH, ENETUNREACH,
+// then others; among equals the first. A socket that TCP has connected to itself, since its own port happened to be the
+// one dialled, is ECONNREFUSED: nobody listens there. EPERM: the caller's ids cannot be taken.
 func Dial(ctx context.Context, t Target, o DialOpts) (Conn, error) {
 	if t.Path == "" && len(t.Addrs) > 0 {
 		t.Path = t.Proto.String() + " " + t.Addrs[0].String()

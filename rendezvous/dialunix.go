@@ -13,25 +13,31 @@ const (
 	backlogMaxDelay = 50 * time.Millisecond // the longest
 )
 
-// DialUnix connects to the AF_UNIX stream socket name in the folder dir, as the caller: permissions of folder and socket are checked for
-// c's uid, gid and groups, and the server sees them as SO_PEERCRED (the pid is this process's). If this process is not
-// root, all is done as this process. The folders above dir are passed with this process's own rights, dir may be as long as it
-// likes and may lie in a file system that this process serves itself: no lock is held, no thread is needed by
-// others. name is one element and is not followed if it is a symbolic link.
+// DialUnix connects to the AF_UNIX stream socket name in the folder dir, as the caller: permissions of folder and
+// socket are checked for c's uid, gid and groups, and the server sees them as SO_PEERCRED (the pid is this process's).
+// If this process is not root, all is done as this process. The folders above dir are passed with this process's own
+// rights, dir may be as long as it likes and may lie in a file system that this process serves itself: no lock is held,
+// no thread is needed by others. name is one element and is not followed if it is a symbolic link.
 //
 // A server whose backlog is full is waited for until timeout (DefaultTimeout for 0 and less), then it is ETIMEDOUT. The
 // descriptor is non-blocking and close-on-exec, and the caller owns it.
 //
-// Errors are *Error that wrap an errno: ENOENT: no such socket; ECONNREFUSED: nobody listens, or it is no socket; EACCES; EPROTOTYPE: the socket
-// is not of the kind SOCK_STREAM; EPERM: c's ids cannot be taken; EINVAL: name is no element. When ctx ends it returns
-// at once, as Dial does, though a file system that does not answer may keep a goroutine until it answers.
+// Errors are *Error that wrap an errno: ENOENT: no such socket; ECONNREFUSED: nobody listens, or it is no socket;
+// EACCES; EPROTOTYPE: the socket is not of the kind SOCK_STREAM; EPERM: c's ids cannot be taken; EINVAL: name is no
+// element. When ctx ends it returns at once, as Dial does, though a file system that does not answer may keep a
+// goroutine until it answers.
 func DialUnix(ctx context.Context, dir, name string, c Creds, timeout time.Duration) (fd int, err error) {
 	path := "dev/fdp/local/" + name
+	if !c.valid() || !validElement(name) {
+		return -1, &Error{Op: "dial", Path: path, Kind: Invalid, Err: unix.EINVAL}
+	}
+	return retryUnix(ctx, path, timeout, func() <-chan unixResult { return connectUnixAs(c, dir, name) })
+}
+
+// retryUnix makes attempts until one has another result than a full backlog, or the time or ctx ends.
+func retryUnix(ctx context.Context, path string, timeout time.Duration, attempt func() <-chan unixResult) (int, error) {
 	fail := func(err error) (int, error) {
 		return -1, &Error{Op: "dial", Path: path, Kind: KindOf(err), Err: err}
-	}
-	if !c.valid() || !validElement(name) {
-		return fail(unix.EINVAL)
 	}
 	if ctx.Err() != nil {
 		return -1, contextError(ctx, "dial", path)
@@ -42,7 +48,7 @@ func DialUnix(ctx context.Context, dir, name string, c Creds, timeout time.Durat
 	end := time.NewTimer(timeout)
 	defer end.Stop()
 	for delay := backlogDelay; ; delay = min(2*delay, backlogMaxDelay) {
-		result := connectUnixAs(c, dir, name)
+		result := attempt()
 		var r unixResult
 		select {
 		case r = <-result:

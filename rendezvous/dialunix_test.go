@@ -6,9 +6,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -249,19 +251,54 @@ func TestDialUnix_FullBacklogEndsWithTheTime(t *testing.T) {
 	wantErrno(t, err, unix.EINTR)
 }
 
-// The caller goes at once when ctx ends; what comes of the attempt later must not stay open.
-func TestDialUnix_ResultThatNobodyWantsIsClosed(t *testing.T) {
-	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC); err != nil {
-		t.Fatal(err)
+// A file system that does not answer keeps the attempt, not the caller; what comes of the attempt later is closed.
+func TestRetryUnix_LateResultIsClosed(t *testing.T) {
+	for _, name := range []string{"time is over", "interrupted"} {
+		synctest.Test(t, func(t *testing.T) {
+			var fds [2]int
+			if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+				t.Fatal(err)
+			}
+			defer unix.Close(fds[0])
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			want := unix.ETIMEDOUT
+			if name == "interrupted" {
+				want = unix.EINTR
+				time.AfterFunc(time.Second, cancel)
+			}
+			result := make(chan unixResult)
+			start := time.Now()
+			_, err := retryUnix(ctx, "p", 0, func() <-chan unixResult { return result })
+			wantErrno(t, err, want)
+			if d := time.Since(start); want == unix.ETIMEDOUT && d != DefaultTimeout || want == unix.EINTR && d != time.Second {
+				t.Errorf("%s: after %v", name, d)
+			}
+			result <- unixResult{fd: fds[1]}
+			synctest.Wait()
+			if n, err := unix.Read(fds[0], make([]byte, 1)); n != 0 || err != nil {
+				t.Errorf("%s: got %d, %v, want the end of the pipe", name, n, err)
+			}
+		})
 	}
-	defer unix.Close(fds[0])
-	result := make(chan unixResult, 2)
-	result <- unixResult{fd: fds[1]}
-	discard(result)
-	if n, err := unix.Read(fds[0], make([]byte, 1)); n != 0 || err != nil {
-		t.Errorf("got %d, %v, want the end of the pipe", n, err)
-	}
-	result <- unixResult{fd: -1, err: unix.ENOENT}
-	discard(result)
+}
+
+func TestRetryUnix_FullBacklogIsTriedMoreAndMoreSeldom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		var at []time.Duration
+		_, err := retryUnix(t.Context(), "p", time.Second, func() <-chan unixResult {
+			at = append(at, time.Since(start)/time.Millisecond)
+			result := make(chan unixResult, 1)
+			result <- unixResult{-1, unix.EAGAIN}
+			return result
+		})
+		wantErrno(t, err, unix.ETIMEDOUT)
+		if d := time.Since(start); d != time.Second {
+			t.Errorf("gave up after %v", d)
+		}
+		if want := []time.Duration{0, 1, 3, 7, 15, 31, 63, 113, 163}; len(at) < len(want) || !slices.Equal(at[:len(want)], want) {
+			t.Errorf("got attempts at %v ms, want %v", at, want)
+		}
+	})
 }

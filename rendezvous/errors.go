@@ -91,7 +91,8 @@ func printable(s string) string {
 }
 
 // KindOf tells the Kind of any error: that of the outermost Error in its chain whose Kind is not Other, else what the
-// unix errno in it means, else what the errors of context, net, os and io/fs mean. It is Other for nil and for all else.
+// unix errno in it means, else what the errors of context, net, os and io/fs mean. It is Other for nil and for all
+// else.
 func KindOf(err error) Kind {
 	for e := err; ; {
 		var ours *Error

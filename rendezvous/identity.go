@@ -23,18 +23,18 @@ func (c Creds) own() bool {
 	return euid != 0 || c.UID == uint32(euid) && c.GID == uint32(unix.Getegid())
 }
 
-// An identity is a way for one thread to take the caller's ids. The credentials of Linux belong to the thread; the set*id functions
-// of package syscall change all threads of the process at once, so that every other request would run as this caller.
-// Hence the raw system calls below.
+// An identity is a way for one thread to take the caller's ids. The credentials of Linux belong to the thread; the
+// set*id functions of package syscall change all threads of the process at once, so that every other request would run
+// as this caller. Hence the raw system calls below.
 type identity struct {
 	take    func(Creds) bool // reports whether the thread now has all the ids
 	restore func() bool      // reports whether the thread has the daemon's ids again
 }
 
 // run calls do on a thread that has c's ids, and returns when do has returned; it reports whether the ids could be
-// taken, without which do is not called. It is on a goroutine of its own because a thread that does not get its
-// ids back must not carry anybody's next request: a goroutine that ends while it is locked takes its thread with it, and the
-// caller's goroutine could not be ended. The goroutine costs less than the system calls that it makes, since do
+// taken, without which do is not called. It is on a goroutine of its own because a thread that does not get its ids
+// back must not carry anybody's next request: a goroutine that ends while it is locked takes its thread with it, and
+// the caller's goroutine could not be ended. The goroutine costs less than the system calls that it makes, since do
 // mostly runs on the caller's thread while the caller waits.
 func (id identity) run(c Creds, do func()) bool {
 	done := make(chan bool, 1)
@@ -53,8 +53,8 @@ func (id identity) run(c Creds, do func()) bool {
 }
 
 // fsIdentity takes the fsuid and fsgid, which the kernel writes into a new socket: into its inode, sk_uid, and the
-// credentials of its file, at which the packet filter's "meta skuid" looks. All else stays: the thread can be given its ids
-// back whatever happens, and nothing but the ids of files and sockets changes meanwhile.
+// credentials of its file, at which the packet filter's "meta skuid" looks. All else stays: the thread can be given its
+// ids back whatever happens, and nothing but the ids of files and sockets changes meanwhile.
 var fsIdentity = identity{
 	take: func(c Creds) bool {
 		setfs(unix.SYS_SETFSGID, c.GID)

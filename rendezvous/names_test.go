@@ -51,7 +51,8 @@ func TestLooksNumeric_FindsAbbreviatedAddresses(t *testing.T) {
 	}
 }
 
-// The values were computed with another implementation of FNV-1a. They are a promise to other systems and may not change.
+// The values were computed with another implementation of FNV-1a. They are a promise to other systems and may not
+// change.
 func TestComputedPort_IsTheSameEverywhere(t *testing.T) {
 	for name, want := range map[string]uint16{
 		"echo":   30694,

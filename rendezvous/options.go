@@ -112,8 +112,8 @@ type Options struct {
 	Qualifiers  []string // other words, in the order given: they name another instance of the service. nil if none
 }
 
-// Instance reports whether the options name an announced instance of the service, one that no port number, service table or
-// computed port can stand for.
+// Instance reports whether the options name an announced instance of the service, one that no port number, service
+// table or computed port can stand for.
 func (o Options) Instance() bool {
 	return o.User != nil || o.Group != nil || len(o.Qualifiers) > 0
 }

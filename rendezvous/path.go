@@ -47,9 +47,9 @@ type Path struct {
 	Options Options
 }
 
-// Parse reads the path of a stream, with or without a leading "/" and "dev/", its options after commas or after slashes:
-// "dev/tcp/db/report,user=1000,nightly" and "/dev/tcp/db/report/user=1000/nightly" mean the same. Repeated slashes count
-// as one, as for the kernel. The longest path is that whose canonical form keeps MaxHost and MaxElement.
+// Parse reads the path of a stream, with or without a leading "/" and "dev/", its options after commas or after
+// slashes: "dev/tcp/db/report,user=1000,nightly" and "/dev/tcp/db/report/user=1000/nightly" mean the same. Repeated
+// slashes count as one, as for the kernel. The longest path is that whose canonical form keeps MaxHost and MaxElement.
 //
 // A protocol that is not known, and an FDP host other than "local", is NotExist; all else that is wrong is Invalid.
 // Nothing is looked up: the host and the service need not exist.
@@ -143,8 +143,8 @@ func checkService(s string) error {
 	return nil
 }
 
-// Validate tells whether Parse could have returned p: nil, or the error that Parse would give. It is for a Path that was
-// put together from elements.
+// Validate tells whether Parse could have returned p: nil, or the error that Parse would give. It is for a Path that
+// was put together from elements.
 func (p Path) Validate() error {
 	elem := p.Element()
 	service, o, err := parseElement(elem)
@@ -187,7 +187,8 @@ func (p Path) Element() string {
 	return p.Service + "," + strings.Join(words, ",")
 }
 
-// String returns the canonical form, "dev/tcp/db/report,user=1000,nightly". Parse returns p for it again, if p is valid.
+// String returns the canonical form, "dev/tcp/db/report,user=1000,nightly". Parse returns p for it again, if p is
+// valid.
 func (p Path) String() string {
 	return "dev/" + p.Proto.String() + "/" + p.Host + "/" + p.Element()
 }

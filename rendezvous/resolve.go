@@ -16,8 +16,8 @@ import (
 // resolveTimeout bounds the look-up of a host name for a ctx that has no deadline.
 const resolveTimeout = 30 * time.Second
 
-// Members knows the members of the cluster. The cluster gives it to the Resolver, which calls it from many goroutines at
-// once.
+// Members knows the members of the cluster. The cluster gives it to the Resolver, which calls it from many goroutines
+// at once.
 type Members interface {
 	// Member returns the address of the member of that name; ok is false if there is none. It answers from memory and
 	// must not block.
@@ -43,10 +43,10 @@ type Target struct {
 // Resolve finds the addresses of p.
 //
 // HOST is, in this order: "local", both loopback addresses; "share", which only a directory of announced services can
-// answer, and there is none in this package: NotExist; an address; a member's name; a host name. (An address comes before the
-// members, so that no member can call itself 10.0.0.1 and get that host's connections.) A host name is
-// asked of the resolver for at most 30 s or until ctx ends; its addresses are interleaved by family as RFC 8305,
-// section 4, has it, beginning with the family that the resolver puts first.
+// answer, and there is none in this package: NotExist; an address; a member's name; a host name. (An address comes
+// before the members, so that no member can call itself 10.0.0.1 and get that host's connections.) A host name is asked
+// of the resolver for at most 30 s or until ctx ends; its addresses are interleaved by family as RFC 8305, section 4,
+// has it, beginning with the family that the resolver puts first.
 //
 // SERVICE is, in this order: a port number; a name in the system's service table; a computed port. With user, group or
 // a qualifier the path names an announced instance, for which nothing of these can stand: NotExist.

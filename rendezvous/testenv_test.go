@@ -20,9 +20,9 @@ func needRoot(t *testing.T) {
 	}
 }
 
-// inNetNS runs the calling test once more in a child process in a network namespace of its own, where loopback is up and nothing
-// else is. It returns true in the child only. The child is a process because a namespace belongs to a thread, and
-// Dial makes threads of its own.
+// inNetNS runs the calling test once more in a child process in a network namespace of its own, where loopback is up
+// and nothing else is. It returns true in the child only. The child is a process because a namespace belongs to a
+// thread, and Dial makes threads of its own.
 func inNetNS(t *testing.T) bool {
 	t.Helper()
 	const env = "RENDEZVOUS_TEST_NETNS"

@@ -81,9 +81,9 @@ func (d *dial) take(fd int) attempt {
 	return attempt{fd: fd}
 }
 
-// A poller waits for several sockets at once, without a goroutine or a thread for each. It is an epoll of its own, and only the epoll is
-// handed to Go's poller: a socket that was there once would stay in its books under a number that soon
-// belongs to somebody else, and the winner leaves here as a bare descriptor.
+// A poller waits for several sockets at once, without a goroutine or a thread for each. It is an epoll of its own, and
+// only the epoll is handed to Go's poller: a socket that was there once would stay in its books under a number that
+// soon belongs to somebody else, and the winner leaves here as a bare descriptor.
 type poller struct {
 	fd   int
 	file *os.File // owns fd

@@ -193,8 +193,8 @@ func TestDial_CancelRacesWithTheAnswer(t *testing.T) {
 	})
 }
 
-// checkNoNewSockets is checkFDs for a test whose listener accepts at the same time. A socket that Dial has made is known by
-// its options: those that the listener accepts here have the TCP_KEEPIDLE of the system.
+// checkNoNewSockets is checkFDs for a test whose listener accepts at the same time. A socket that Dial has made is
+// known by its options: those that the listener accepts here have the TCP_KEEPIDLE of the system.
 func checkNoNewSockets(t *testing.T, f func()) {
 	t.Helper()
 	clients := func() (n int) {
