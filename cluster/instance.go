@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,10 +18,14 @@ const (
 	probeInterval  = 200 * time.Millisecond
 	probeTimeout   = 100 * time.Millisecond
 	gossipInterval = 50 * time.Millisecond
-	syncInterval   = 10 * time.Second       // whole tables are compared
-	streamTimeout  = 3 * time.Second        // of a connection between nodes
-	leaveTimeout   = 700 * time.Millisecond // twice this and leaveDelay bound a leave
-	leaveDelay     = 300 * time.Millisecond
+	syncInterval   = 5 * time.Second // whole tables are compared: it heals what gossip has missed
+	streamTimeout  = 3 * time.Second // of a connection between nodes
+	retransmit     = 6               // how often a node passes news on, times the decimal logarithm of the members
+	// A leave waits for three messages, goodbyeDelay after the first, and
+	// leaveDelay after the last: 2 s at most.
+	leaveTimeout = 500 * time.Millisecond
+	goodbyeDelay = 150 * time.Millisecond
+	leaveDelay   = 300 * time.Millisecond
 	// How long memberlist holds the address of a node that does not answer. A
 	// node that comes back elsewhere waits for that; one that comes back where
 	// it was is found by our own redialling.
@@ -105,6 +110,7 @@ func newInstance(s settings, inner memberlist.Transport, g *gate, apply func(ser
 	m.ProbeTimeout = probeTimeout
 	m.GossipInterval = gossipInterval
 	m.GossipToTheDeadTime = forgetAfter
+	m.RetransmitMult = retransmit
 	m.SuspicionMult = 3
 	m.SuspicionMaxTimeoutMult = 2
 	m.PushPullInterval = syncInterval
@@ -137,8 +143,16 @@ func (in *instance) close() {
 	in.done.Wait()
 }
 
-// leave tells the others, for at most twice leaveTimeout and leaveDelay.
-func (in *instance) leave() {
+// leave tells the others, for at most 2 s; tags are what they know of this node.
+//
+// Serf's own word for it often comes after memberlist's, and then they see a
+// failure. So a tag says it first.
+func (in *instance) leave(tags map[string]string) {
+	tags[tagLeaving] = "1"
+	if err := in.serf.SetTags(tags); err != nil {
+		in.log.Debug("leave: the tag is not on its way yet", "err", err)
+	}
+	time.Sleep(goodbyeDelay)
 	if err := in.serf.Leave(); err != nil {
 		in.log.Warn("leave: the others may see a failure", "err", err)
 	}
@@ -193,7 +207,7 @@ func (in *instance) checkRing() {
 	if in.ring == nil {
 		return
 	}
-	keys := in.ring.GetKeys()
+	keys := slices.Clone(in.ring.GetKeys())
 	if len(keys) == 1 && bytes.Equal(keys[0], in.key) {
 		return
 	}

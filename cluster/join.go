@@ -205,7 +205,7 @@ func (n *Node) Leave(ctx context.Context) error {
 	self.State = Leaving
 	n.put(self)
 	if !n.alone() {
-		inst.leave()
+		inst.leave(tagsOf(n.Self(), n.hash))
 	}
 	n.mu.Lock()
 	n.inst = nil

@@ -93,6 +93,7 @@ const (
 	tagProtocol = "v"  // oldest and newest version of the protocol, MIN-MAX
 	tagCluster  = "c"  // hash of the cluster's name
 	tagRelease  = "r"  // the daemon's version
+	tagLeaving  = "l"  // set when the node is about to leave
 	userPrefix  = "."  // before the names of the user's tags
 )
 
@@ -154,6 +155,15 @@ func memberOf(sm *serf.Member) (Member, error) {
 	for k, v := range sm.Tags {
 		if key, user := strings.CutPrefix(k, userPrefix); user && checkTag(key, v) == nil {
 			m.Tags[key] = v
+		}
+	}
+	// A node that has said that it goes has not failed when it is silent.
+	if sm.Tags[tagLeaving] != "" {
+		switch m.State {
+		case Alive:
+			m.State = Leaving
+		case Failed:
+			m.State = Left
 		}
 	}
 	return m, nil

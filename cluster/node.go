@@ -309,7 +309,7 @@ func (n *Node) Close() error {
 	err := n.writePeers()
 	if inst != nil {
 		if !n.alone() {
-			inst.leave()
+			inst.leave(tagsOf(n.Self(), n.hash))
 		}
 		inst.close()
 	}

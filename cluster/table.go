@@ -99,10 +99,7 @@ func (r *reconciler) check() {
 		if known && mine.same(m) {
 			continue
 		}
-		// Serf has no event for the intent to leave.
-		leaving := mine
-		leaving.State = Leaving
-		if was, twice := r.differed[m.Name]; idle && (twice && was.same(m) || mine.State == Alive && leaving.same(m)) {
+		if was, twice := r.differed[m.Name]; idle && twice && was.same(m) {
 			n.put(m)
 			continue
 		}

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/memberlist"
@@ -33,8 +34,11 @@ func validTagValue(v string) bool {
 	return true
 }
 
-// checkTagSize refuses tags that gossip can not carry.
+// checkTagSize refuses tags that gossip can not carry, the one of the goodbye
+// included.
 func checkTagSize(tags map[string]string) error {
+	tags = maps.Clone(tags)
+	tags[tagLeaving] = "1"
 	if size := encodedTags(tags); size > memberlist.MetaMaxSize {
 		return fmt.Errorf("tags: %w: %d bytes, the limit is %d", ErrTooLarge, size, memberlist.MetaMaxSize)
 	}
