@@ -46,7 +46,6 @@ type Endpoint struct {
 	hmu      sync.Mutex
 	handles  int  // guarded by hmu: open files
 	writers  int  // guarded by hmu: those of them that may write
-	wrote    bool // guarded by hmu: there has been a writer
 	released bool // guarded by hmu: the last handle is gone
 }
 
@@ -66,7 +65,6 @@ func (e *Endpoint) Hold(writer bool) bool {
 	e.handles++
 	if writer {
 		e.writers++
-		e.wrote = true
 	}
 	return true
 }
