@@ -42,12 +42,13 @@ func (w worded) Unwrap() error { return w.err }
 // tree and what to do, or "" when err's text says it all.
 func Explain(err error) string {
 	var errno syscall.Errno
-	if !errors.As(err, &errno) {
+	var told worded
+	if !errors.As(err, &errno) || errors.As(err, &told) {
 		return ""
 	}
 	switch errno {
 	case syscall.ENOTCONN, syscall.ECONNABORTED:
-		return "the daemon of this mount is gone; unmount it (fusermount3 -u) and start convoked again"
+		return "the daemon of this mount is gone; unmount it (umount, or fusermount3 -u) and start convoked again"
 	case syscall.ENOKEY:
 		return "convoked has no key, so it listens on no port; give it --key-file"
 	case syscall.ESTALE:

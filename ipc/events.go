@@ -51,7 +51,21 @@ func (t *Tree) Events(kinds ...string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, failed("events", strings.Join(kinds, " "), err)
 	}
-	return f, nil
+	return reader{f, name}, nil
+}
+
+// reader is an open file of the tree whose errors are the house's.
+type reader struct {
+	io.ReadCloser
+	name string // below the mount point
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err == io.EOF {
+		return n, err
+	}
+	return n, failed("read", r.name, err)
 }
 
 // validKind tells whether kind may stand in a file name as a filter. What the

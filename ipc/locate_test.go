@@ -43,6 +43,9 @@ func TestLocate_SaysWhatToDo(t *testing.T) {
 			if tc.errno != nil && !errors.Is(err, tc.errno) {
 				t.Errorf("%v does not wrap %v", err, tc.errno)
 			}
+			if hint := Explain(err); hint != "" {
+				t.Errorf("said twice: %v; %s", err, hint)
+			}
 			if kind := rendezvous.KindOf(err); kind != rendezvous.Unavailable {
 				t.Errorf("kind %v, want %v", kind, rendezvous.Unavailable)
 			}

@@ -29,10 +29,10 @@ func (t *Tree) Log(follow bool) (io.ReadCloser, error) {
 		return nil, failed("read", "cluster/log", err)
 	}
 	f := <-opened
-	if !follow {
-		return f, nil
+	if follow {
+		return reader{&follower{f: f, closed: make(chan struct{})}, "cluster/log"}, nil
 	}
-	return &follower{f: f, closed: make(chan struct{})}, nil
+	return reader{f, "cluster/log"}, nil
 }
 
 // follower reads a growing file past its present end.

@@ -13,13 +13,13 @@ import (
 
 // Member is what cluster/members/NODE tells of one member.
 type Member struct {
-	ID      uint32            `json:"id"`
-	Name    string            `json:"name"`
-	Addr    string            `json:"addr"`  // ADDRESS:PORT
-	State   string            `json:"state"` // alive, leaving, left or failed
-	Role    string            `json:"role"`
-	Boot    uint64            `json:"boot"` // how often the member has been started
-	Version string            `json:"version"`
+	ID      uint32 `json:"id"`
+	Name    string `json:"name"`
+	Addr    string `json:"addr"`  // ADDRESS:PORT
+	State   string `json:"state"` // alive, leaving, left or failed
+	Role    string `json:"role"`
+	Boot    uint64 `json:"boot"` // how often the member has been started
+	Version string `json:"version"`
 
 	// Tags are the member's own, written as its tags file has them: bytes
 	// that would break a line are \xHH.

@@ -2,7 +2,6 @@ package ipc
 
 import (
 	"errors"
-	"io"
 	"os"
 	"strconv"
 	"syscall"
@@ -59,11 +58,7 @@ func (t *Tree) Open(path string) (*Stream, error) {
 // Read reads what has come, at least one byte; io.EOF tells that the other
 // side has closed or shut down. Over udp a read returns one datagram.
 func (s *Stream) Read(p []byte) (int, error) {
-	n, err := s.file.Read(p)
-	if err == io.EOF {
-		return n, err
-	}
-	return n, failed("read", s.Path.String(), err)
+	return reader{s.file, s.Path.String()}.Read(p)
 }
 
 // Write writes all of p. Over udp a write sends one datagram.
