@@ -1,0 +1,115 @@
+package fs
+
+import (
+	"fmt"
+	"testing"
+)
+
+func newTestInodes() (*inodes, *inode) {
+	t := newInodes(newDir(0, 0))
+	return t, t.get(rootIno)
+}
+
+func TestInodes_AStreamsNumberIsNewAfterEachOpen(t *testing.T) {
+	tab, root := newTestInodes()
+	a := tab.lookup(root, "80", nil, 1, true, true)
+	if b := tab.lookup(root, "80", nil, 2, true, true); b != a {
+		t.Errorf("two look-ups before an open: numbers %d and %d, want the same", a.id, b.id)
+	}
+	if _, ok := tab.take(a, 1); !ok {
+		t.Error("the first open was refused")
+	}
+	if c := tab.lookup(root, "80", nil, 1, true, true); c == a {
+		t.Errorf("number %d was told again after its open", a.id)
+	}
+}
+
+func TestInodes_WhoLosesARaceGetsANumberOfHisOwn(t *testing.T) {
+	tab, root := newTestInodes()
+	a := tab.lookup(root, "80", nil, 1, true, true)
+	tab.lookup(root, "80", nil, 2, true, true)
+	tab.take(a, 1)
+	tab.opened(a, "stream of 1")
+	if shared, ok := tab.take(a, 2); ok || shared != nil {
+		t.Fatalf("the second open: got %v, %v; want a refusal", shared, ok)
+	}
+	mine := tab.lookup(root, "80", nil, 2, true, true)
+	if other := tab.lookup(root, "80", nil, 3, true, true); other == mine {
+		t.Error("a third caller was told the number that is the loser's own")
+	}
+	if again := tab.lookup(root, "80", nil, 2, true, true); again != mine {
+		t.Error("the loser was told another number at his second look-up")
+	}
+	if _, ok := tab.take(mine, 2); !ok {
+		t.Error("the loser was refused again")
+	}
+	if len(tab.raced) != 0 {
+		t.Errorf("%d races are remembered after all have ended", len(tab.raced))
+	}
+}
+
+func TestInodes_AnOpenThroughDevFdSharesTheStream(t *testing.T) {
+	tab, root := newTestInodes()
+	a := tab.lookup(root, "80", nil, 1, true, true)
+	tab.take(a, 1)
+	if shared, _ := tab.take(a, 1); shared != nil {
+		t.Errorf("shared %v while the open goes on", shared)
+	}
+	tab.opened(a, "the stream")
+	if shared, _ := tab.take(a, 5); shared != nil {
+		t.Error("shared at the first try, which a race looks like")
+	}
+	if shared, _ := tab.take(a, 5); shared != "the stream" {
+		t.Errorf("the second try: got %v", shared)
+	}
+	tab.opened(a, nil)
+	for range 2 {
+		if shared, ok := tab.take(a, 6); shared != nil || ok {
+			t.Error("a stream was shared after its end")
+		}
+	}
+}
+
+func TestInodes_ForgetsWhatTheKernelForgets(t *testing.T) {
+	tab, root := newTestInodes()
+	a := tab.lookup(root, "a", nil, 1, false, false)
+	tab.lookup(root, "a", nil, 1, false, false)
+	tab.forget(a.id, 1)
+	if tab.get(a.id) == nil {
+		t.Error("forgotten while the kernel knows it")
+	}
+	tab.forget(a.id, 1<<60) // more than it was told: bounded
+	tab.forget(a.id, 1)
+	tab.forget(rootIno, 1<<60)
+	if tab.get(a.id) != nil || tab.get(rootIno) == nil || tab.count() != 1 {
+		t.Errorf("%d numbers are left, want the root's alone", tab.count())
+	}
+	if b := tab.lookup(root, "a", nil, 1, false, false); b.id == a.id {
+		t.Error("a number was used twice")
+	}
+}
+
+func TestInodes_IdleNamesAreBounded(t *testing.T) {
+	tab, root := newTestInodes()
+	open := tab.lookup(root, "open", nil, 1, true, true)
+	tab.take(open, 1)
+	forgotten := 0
+	for i := range 20000 {
+		tab.lookup(root, fmt.Sprint(i), nil, 1, true, true)
+		select {
+		case <-tab.trim:
+			for _, p := range tab.surplus() { // as the kernel does when it is asked to
+				ino := tab.byName[p]
+				tab.forget(ino.id, ino.lookups)
+				forgotten++
+			}
+		default:
+		}
+	}
+	if n := tab.count(); n > maxIdle+2 || forgotten < 20000-maxIdle-2 {
+		t.Errorf("%d numbers are in the table, %d were forgotten", n, forgotten)
+	}
+	if tab.get(open.id) == nil {
+		t.Error("an open stream was forgotten")
+	}
+}
