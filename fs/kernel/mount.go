@@ -198,13 +198,14 @@ func clearDead(dir string) error {
 	}
 }
 
-// statSoon is stat(2) with a bound: a stopped daemon answers nothing. The goroutine that waits for it in vain ends with
-// that daemon.
+// statSoon is statfs(2) with a bound: a stopped daemon answers nothing. The goroutine that waits for it in vain ends with
+// that daemon. It is not stat(2), for the kernel answers that from memory for a while, of a dead daemon too; it keeps
+// nothing for statfs(2) (fuse_statfs in fs/fuse/inode.c).
 func statSoon(dir string) error {
 	done := make(chan error, 1)
 	go func() {
-		var st unix.Stat_t
-		done <- unix.Stat(dir, &st)
+		var st unix.Statfs_t
+		done <- unix.Statfs(dir, &st)
 	}()
 	select {
 	case err := <-done:
