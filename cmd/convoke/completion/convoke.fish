@@ -1,0 +1,50 @@
+# fish completion for convoke(1) and convoked(8): convoke completion fish | source
+
+function __convoke_mount
+    set -l words (commandline -opc)
+    if set -l at (contains -i -- --mount $words)
+        echo $words[(math $at + 1)]
+    else if set -q CONVOKE_MOUNT
+        echo $CONVOKE_MOUNT
+    else if test (id -u) = 0
+        echo /n
+    else
+        echo $XDG_RUNTIME_DIR/n
+    end
+end
+
+function __convoke_path
+    set -l mount (__convoke_mount)
+    printf '%s/\n' dev/tcp dev/udp dev/fdp/local
+    for proto in tcp udp
+        printf "dev/$proto/%s/\n" (command ls $mount/dev/$proto 2>/dev/null)
+    end
+end
+
+set -l verbs members status events conns join leave connect log keygen completion help version
+complete -c convoke -f
+complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -a "$verbs"
+complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -l version -d 'print the version'
+complete -c convoke -l mount -xa '(__fish_complete_directories)' -d 'mount point of the daemon'
+complete -c convoke -s h -l help -d explain
+complete -c convoke -n '__fish_seen_subcommand_from members status events conns' -l json -d 'print JSON'
+complete -c convoke -n '__fish_seen_subcommand_from events' -a 'SNAP SNAPEND MEMBER_JOINED MEMBER_LEFT LOST RESET'
+complete -c convoke -n '__fish_seen_subcommand_from connect' -l close -d 'end with the input'
+complete -c convoke -n '__fish_seen_subcommand_from connect' -a '(__convoke_path)'
+complete -c convoke -n '__fish_seen_subcommand_from log' -s f -l follow -d 'go on with what comes'
+complete -c convoke -n '__fish_seen_subcommand_from keygen' -F
+complete -c convoke -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
+complete -c convoke -n '__fish_seen_subcommand_from help' -a "$verbs"
+
+for flag in name cluster bind join limit
+    complete -c convoked -l $flag -x
+end
+for flag in insecure check version help
+    complete -c convoked -l $flag
+end
+for flag in key-file state run config
+    complete -c convoked -l $flag -r
+end
+complete -c convoked -l foreign-net -xa 'deny allow'
+complete -c convoked -l log-format -xa 'text json'
+complete -c convoked -l log-level -xa 'debug info warn error'
