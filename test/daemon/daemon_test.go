@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -47,12 +48,13 @@ func TestStart_HostsOfANetwork(t *testing.T) {
 	if r := a.ShAs(U1000, "id -u; cat /proc/net/fib_trie"); !strings.HasPrefix(r.Out, "1000\n") || !strings.Contains(r.Out, "10.77.0.1") {
 		t.Errorf("got %+v", r)
 	}
+	_, port, _ := net.SplitHostPort(b.Addr)
 	w.Hosts[1].Cut()
-	if r := Finish(t, w.Hosts[0].Command("nc", "-z", "-w1", "10.77.0.2", "7946"), Bound); r.Code == 0 {
+	if r := Finish(t, w.Hosts[0].Command("nc", "-z", "-w1", "10.77.0.2", port), Bound); r.Code == 0 {
 		t.Errorf("a host that is cut off answers: %+v", r)
 	}
 	w.Hosts[1].Heal()
-	w.Hosts[0].Run("nc -z -w5 10.77.0.2 7946")
+	w.Hosts[0].Run("nc -z -w5 10.77.0.2 " + port)
 	if text, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/etc/resolv.conf", b.PID())); err != nil || string(text) != "nameserver 10.77.0.1\n" {
 		t.Errorf("resolv.conf of the daemon: got %q, %v", text, err)
 	}

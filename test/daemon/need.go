@@ -57,8 +57,8 @@ var netns = sync.OnceValue(func() error {
 		return err
 	}
 	defer ip("netns", "del", name)
-	if err := ip("-n", name, "link", "add", "br", "type", "bridge"); err != nil {
+	if err := ip("-n", name, "link", "add", "name", "br0", "type", "bridge"); err != nil {
 		return err
 	}
-	return ip("-n", name, "link", "add", "a", "type", "veth", "peer", "name", "b")
+	return ip("-n", name, "link", "add", "name", "v0", "type", "veth", "peer", "name", "v1")
 })

@@ -35,17 +35,17 @@ func NewNet(t testing.TB, n int) *Net {
 	prefix := fmt.Sprintf("cv%d-%d-", os.Getpid(), nets.Add(1))
 	w := &Net{t: t, hub: prefix + "hub"}
 	w.add(w.hub)
-	w.ip("-n", w.hub, "link", "add", "br", "type", "bridge")
-	w.ip("-n", w.hub, "link", "set", "br", "up")
+	w.ip("-n", w.hub, "link", "add", "name", "br0", "type", "bridge")
+	w.ip("-n", w.hub, "link", "set", "br0", "up")
 	for i := 1; i <= n; i++ {
 		h := &Host{t: t, net: w, NS: prefix + strconv.Itoa(i), Addr: fmt.Sprintf("10.77.0.%d", i), port: "p" + strconv.Itoa(i)}
 		w.Hosts = append(w.Hosts, h)
 		w.add(h.NS)
 		w.ip("-n", h.NS, "link", "set", "lo", "up")
-		w.ip("-n", h.NS, "link", "add", "eth0", "type", "veth", "peer", "name", h.port, "netns", w.hub)
+		w.ip("-n", h.NS, "link", "add", "name", "eth0", "type", "veth", "peer", "name", h.port, "netns", w.hub)
 		w.ip("-n", h.NS, "addr", "add", h.Addr+"/24", "dev", "eth0")
 		w.ip("-n", h.NS, "link", "set", "eth0", "up")
-		w.ip("-n", w.hub, "link", "set", h.port, "master", "br", "up")
+		w.ip("-n", w.hub, "link", "set", h.port, "master", "br0", "up")
 	}
 	return w
 }
@@ -84,7 +84,7 @@ func (h *Host) Cut() {
 // Heal undoes Cut.
 func (h *Host) Heal() {
 	h.t.Helper()
-	h.net.ip("-n", h.net.hub, "link", "set", h.port, "master", "br")
+	h.net.ip("-n", h.net.hub, "link", "set", h.port, "master", "br0")
 }
 
 // Command is exec.Command for a program in the host's namespace; its process is the program's own.
