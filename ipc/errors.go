@@ -48,7 +48,7 @@ func Explain(err error) string {
 	}
 	switch errno {
 	case syscall.ENOTCONN, syscall.ECONNABORTED:
-		return "the daemon of this mount is gone; unmount it (umount, or fusermount3 -u) and start convoked again"
+		return "the daemon of this mount is gone; start convoked again, or unmount it (umount, fusermount3 -u)"
 	case syscall.ENOKEY:
 		return "convoked has no key, so it listens on no port; give it --key-file"
 	case syscall.ESTALE:

@@ -1,6 +1,6 @@
 // Command convoke talks to the convoked of this machine: it lists members and
-// connections, follows events, and connects standard input and output to a
-// service by its path.
+// connections, follows events, connects standard input and output to a service
+// by its path, and shows what the whole does in a demonstration.
 //
 //	convoke [--mount DIR] COMMAND [ARGUMENT]...
 //
@@ -13,6 +13,7 @@
 //	connect PATH     connect standard input and output to a stream
 //	log              print the daemon's log
 //	keygen [FILE]    make a key for a cluster
+//	demo             start three daemons and show what they do
 //	completion SHELL print the completions for bash, zsh or fish
 //	help [COMMAND]   explain a command
 //	version          print the version

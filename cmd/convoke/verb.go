@@ -27,7 +27,7 @@ func verbs() []verb {
 	return []verb{
 		membersVerb, statusVerb, eventsVerb, connsVerb,
 		joinVerb, leaveVerb, connectVerb, logVerb,
-		keygenVerb, completionVerb, helpVerb, versionVerb,
+		keygenVerb, demoVerb, completionVerb, helpVerb, versionVerb,
 	}
 }
 

@@ -13,7 +13,7 @@ _convoke_mount() {
 
 _convoke() {
 	local cur=$2 prev=$3 verb= words= i
-	local verbs='members status events conns join leave connect log keygen completion help version'
+	local verbs='members status events conns join leave connect log keygen demo completion help version'
 	[ "$prev" = --mount ] && { COMPREPLY=($(compgen -d -- "$cur")); return; }
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
@@ -37,6 +37,7 @@ _convoke() {
 		compopt -o nospace 2>/dev/null ;;
 	log) words='--follow' ;;
 	keygen) COMPREPLY=($(compgen -f -- "$cur")); return ;;
+	demo) words='--no-wait' ;;
 	completion) words='bash zsh fish' ;;
 	help) words=$verbs ;;
 	esac

@@ -21,7 +21,7 @@ function __convoke_path
     end
 end
 
-set -l verbs members status events conns join leave connect log keygen completion help version
+set -l verbs members status events conns join leave connect log keygen demo completion help version
 complete -c convoke -f
 complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -a "$verbs"
 complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -l version -d 'print the version'
@@ -33,6 +33,7 @@ complete -c convoke -n '__fish_seen_subcommand_from connect' -l close -d 'end wi
 complete -c convoke -n '__fish_seen_subcommand_from connect' -a '(__convoke_path)'
 complete -c convoke -n '__fish_seen_subcommand_from log' -s f -l follow -d 'go on with what comes'
 complete -c convoke -n '__fish_seen_subcommand_from keygen' -F
+complete -c convoke -n '__fish_seen_subcommand_from demo' -l no-wait -d 'end at once'
 complete -c convoke -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c convoke -n '__fish_seen_subcommand_from help' -a "$verbs"
 
