@@ -62,6 +62,8 @@ type Node struct {
 	view   atomic.Pointer[view] // of table, replaced at each change
 	seeded atomic.Bool          // one of conf.Join has answered, or they are of no interest any more
 
+	telling sync.Mutex // taken before mu; orders the changes that the hub is told
+
 	mu        sync.Mutex
 	table     map[string]Member // mu; this node included
 	old       map[string]peer   // mu; from the peer file, not in table yet

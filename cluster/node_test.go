@@ -235,7 +235,7 @@ func TestNode_PartitionAndHeal(t *testing.T) {
 		net.cut(addrs(1, 2), addrs(3, 4, 5))
 		wantStates(t, 10*time.Second, "node1:alive node2:alive node3:failed node4:failed node5:failed", nodes[:2]...)
 		wantStates(t, 10*time.Second, "node1:failed node2:failed node3:alive node4:alive node5:alive", nodes[2:]...)
-		time.Sleep(10 * time.Minute)
+		time.Sleep(2 * time.Minute)
 		rs := follow(nodes...)
 		net.heal()
 		wantStates(t, 10*time.Second, allFive, nodes...)

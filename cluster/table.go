@@ -6,13 +6,24 @@ import (
 	"github.com/hashicorp/serf/serf"
 )
 
-// put puts a member into the table and tells of it.
+// put puts a member into the table and tells of it. The hub is told under its
+// own lock, so that it sees changes in the order of the table, while nothing
+// else of the node waits for those whom the hub wakes.
 func (n *Node) put(m Member) {
+	n.telling.Lock()
+	defer n.telling.Unlock()
+	if n.enter(&m) {
+		n.hub.Update(m.watched())
+	}
+}
+
+// enter is put without telling; changed is false when the table has m already.
+func (n *Node) enter(m *Member) (changed bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	old, known := n.table[m.Name]
-	if known && old.same(m) {
-		return
+	if known && old.same(*m) {
+		return false
 	}
 	delete(n.old, m.Name)
 	if known && old.State == m.State && old.Boot == m.Boot {
@@ -20,26 +31,33 @@ func (n *Node) put(m Member) {
 	} else if m.Since = time.Now(); m.Name != n.conf.Name {
 		n.log.Info("member "+m.State.String(), "name", m.Name, "id", m.ID, "addr", m.Addr, "boot", m.Boot)
 	}
-	n.table[m.Name] = m
+	n.table[m.Name] = *m
 	n.view.Store(newView(n.table))
-	// The hub is told under the lock, so that it sees changes in the order of
-	// the table. Those whom it wakes can read the table: that takes no lock.
-	n.hub.Update(m.watched())
+	return true
 }
 
-// drop takes a member out of the table.
+// drop takes a member out of the table and tells of it.
 func (n *Node) drop(name string) {
+	n.telling.Lock()
+	defer n.telling.Unlock()
+	if n.strike(name) {
+		n.hub.Remove(name)
+	}
+}
+
+// strike is drop without telling.
+func (n *Node) strike(name string) (changed bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	delete(n.old, name)
 	m, known := n.table[name]
 	if !known || name == n.conf.Name {
-		return
+		return false
 	}
 	n.log.Info("member removed", "name", m.Name, "id", m.ID, "state", m.State.String())
 	delete(n.table, name)
 	n.view.Store(newView(n.table))
-	n.hub.Remove(name)
+	return true
 }
 
 // apply takes in what serf tells of a member. What it tells of this node is

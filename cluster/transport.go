@@ -50,7 +50,25 @@ func listen(addr netip.AddrPort, l *log.Logger) (memberlist.Transport, error) {
 			break // only a port chosen for TCP can turn out to be taken for UDP
 		}
 	}
+	if sys := tryListen(addr); sys != nil {
+		return nil, sys
+	}
 	return nil, fmt.Errorf("listen on %s: %w", addr, err)
+}
+
+// tryListen gives the system's error of listening on addr, of which memberlist
+// gives the text only.
+func tryListen(addr netip.AddrPort) error {
+	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(addr))
+	if err != nil {
+		return err
+	}
+	defer tcp.Close()
+	udp, err := net.ListenUDP("udp", net.UDPAddrFromAddrPort(addr))
+	if err != nil {
+		return err
+	}
+	return udp.Close()
 }
 
 // WriteToAddress sends a packet.
