@@ -51,21 +51,7 @@ func (t *Tree) Events(kinds ...string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, failed("events", strings.Join(kinds, " "), err)
 	}
-	return reader{f, name}, nil
-}
-
-// reader is an open file of the tree whose errors are the house's.
-type reader struct {
-	io.ReadCloser
-	name string // below the mount point
-}
-
-func (r reader) Read(p []byte) (int, error) {
-	n, err := r.ReadCloser.Read(p)
-	if err == io.EOF {
-		return n, err
-	}
-	return n, failed("read", r.name, err)
+	return reader{polled{f}, name}, nil
 }
 
 // validKind tells whether kind may stand in a file name as a filter. What the
@@ -77,23 +63,6 @@ func validKind(kind string) bool {
 		}
 	}
 	return kind != ""
-}
-
-// openStream opens a stream file with Go's poller, so that Close ends a read.
-// The open itself is answered from memory and bounded.
-func (t *Tree) openStream(name string, flags int) (*os.File, error) {
-	opened := make(chan *os.File, 1)
-	err := within(AnswerTime, func() error {
-		f, err := os.OpenFile(t.path(name), flags, 0)
-		if err == nil {
-			opened <- f
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return <-opened, nil
 }
 
 // ParseEvent reads one record of cluster/events, without its newline.

@@ -18,7 +18,7 @@ type Stream struct {
 	Path rendezvous.Path
 
 	tree *Tree
-	file *os.File
+	file polled
 }
 
 // Open connects to path, written in either form of rendezvous.Parse:
@@ -52,7 +52,7 @@ func (t *Tree) Open(path string) (*Stream, error) {
 	if !ok {
 		return nil, errors.Join(failed("connect", p.String(), syscall.EOPNOTSUPP), f.Close())
 	}
-	return &Stream{ID: st.Ino, Path: p, tree: t, file: f}, nil
+	return &Stream{ID: st.Ino, Path: p, tree: t, file: polled{f}}, nil
 }
 
 // Read reads what has come, at least one byte; io.EOF tells that the other
