@@ -48,45 +48,28 @@ func (f polled) Read(p []byte) (int, error) {
 	if !nameless(err) {
 		return n, err
 	}
-	n, errno := f.directly(func(fd int) (int, error) { return syscall.Read(fd, p) })
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return 0, err
+	}
+	// The file is O_NONBLOCK, so this does not wait.
+	if closed := raw.Control(func(fd uintptr) { n, err = syscall.Read(int(fd), p) }); closed != nil {
+		return 0, closed
+	}
 	switch {
-	case errno != nil:
-		return 0, errno
+	case err != nil:
+		return 0, err
 	case n == 0 && len(p) > 0:
 		return 0, io.EOF
 	}
 	return n, nil
 }
 
-// Write is os.File's, with an errno where that has none.
-func (f polled) Write(p []byte) (int, error) {
-	n, err := f.File.Write(p)
-	if !nameless(err) {
-		return n, err
-	}
-	more, errno := f.directly(func(fd int) (int, error) { return syscall.Write(fd, p[n:]) })
-	if errno == nil && n+more < len(p) {
-		errno = err
-	}
-	return n + max(more, 0), errno
-}
-
 // nameless tells whether err hides an errno: the poller calls a file "not
-// pollable" when its daemon has gone away (the kernel answers POLLERR alone),
-// and has no exported name for that.
+// pollable" for reading when the kernel answers POLLERR alone, as it does when
+// the daemon has gone away, and has no exported name for that. Writes it tries.
 func nameless(err error) bool {
 	var errno syscall.Errno
 	return err != nil && err != io.EOF && !errors.As(err, &errno) &&
 		!errors.Is(err, os.ErrClosed) && !errors.Is(err, os.ErrDeadlineExceeded)
-}
-
-// directly makes a system call on the file, which does not block, past the
-// poller.
-func (f polled) directly(call func(fd int) (int, error)) (n int, err error) {
-	raw, err := f.SyscallConn()
-	if err != nil {
-		return 0, err
-	}
-	controlErr := raw.Control(func(fd uintptr) { n, err = call(int(fd)) })
-	return n, errors.Join(controlErr, err)
 }
