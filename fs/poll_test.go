@@ -153,6 +153,29 @@ while True:
 `, port)
 }
 
+// busybox's read, for one, polls before each byte that it takes.
+func TestPoll_TheRestOfADatagramCanBeRead(t *testing.T) {
+	m := mountTree(t)
+	p, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	go func() {
+		_, from, err := p.ReadFrom(make([]byte, 100))
+		if err == nil {
+			_, _ = p.WriteTo([]byte("abc"), from)
+		}
+	}()
+	m.wantPython("datagram IN\na\nrest IN\nb\nrest IN\nc\nnothing -\n", pollWords+`
+fd = os.open('dev/udp/127.0.0.1/' + sys.argv[1], os.O_RDWR)
+os.write(fd, b'x'); print('datagram', poll(fd, 5000, select.POLLIN)); print(os.read(fd, 1).decode())
+print('rest', poll(fd, 5000, select.POLLIN)); print(os.read(fd, 1).decode())
+print('rest', poll(fd, 5000, select.POLLIN)); print(os.read(fd, 100).decode())
+print('nothing', poll(fd, 50, select.POLLIN))
+`, p.LocalAddr().(*net.UDPAddr).Port)
+}
+
 func TestPoll_EventsFileWakesAPoller(t *testing.T) {
 	m := mountTree(t)
 	m.onTag(func() {

@@ -28,7 +28,8 @@ type Socket struct {
 	datagram bool
 	armed    atomic.Bool // is in the epoll set
 
-	rest []byte // of a datagram of which only a part was read; guarded by the endpoint's rmu
+	rest []byte      // of a datagram of which only a part was read; guarded by the endpoint's rmu
+	left atomic.Bool // rest is not empty: for Poll, which holds no rmu
 
 	// In and Out count bytes from and to the peer.
 	In, Out atomic.Uint64
@@ -57,6 +58,7 @@ func (k *Socket) readDatagram(p []byte) (int, syscall.Errno) {
 	if len(k.rest) > 0 {
 		n := copy(p, k.rest)
 		k.rest = k.rest[n:]
+		k.left.Store(len(k.rest) > 0)
 		return n, 0
 	}
 	buf := p
@@ -74,6 +76,7 @@ func (k *Socket) readDatagram(p []byte) (int, syscall.Errno) {
 	if n > len(p) {
 		k.rest = buf[copy(p, buf):n]
 		n = len(p)
+		k.left.Store(true)
 	}
 	return n, 0
 }
@@ -88,12 +91,17 @@ func (k *Socket) Write(p []byte) (int, syscall.Errno) {
 	return n, 0
 }
 
-// Poll implements [Stream]: what poll(2) says of the socket. Asking also makes TCP tell of write space later.
+// Poll implements [Stream]: what poll(2) says of the socket, and that the rest of a datagram can be read. Asking also
+// makes TCP tell of write space later.
 func (k *Socket) Poll() uint32 {
 	p := unix.PollFd{Fd: int32(k.fd), Events: PollIn | PollOut | unix.POLLPRI | unix.POLLRDHUP}
 	var zero unix.Timespec
 	syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&zero)), 0, 0, 0)
-	return uint32(uint16(p.Revents))
+	revents := uint32(uint16(p.Revents))
+	if k.left.Load() {
+		revents |= PollIn
+	}
+	return revents
 }
 
 // Arm implements [Stream].
