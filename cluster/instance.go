@@ -70,8 +70,9 @@ type settings struct {
 // apply, one after the other, from one goroutine; check is called on the same
 // goroutine every second.
 func newInstance(s settings, inner memberlist.Transport, g *gate, apply func(serf.Member), reap func(name string), check func()) (*instance, error) {
+	l := newBridge(s.log)
 	in := &instance{
-		trans:   newTransport(inner),
+		trans:   newTransport(inner, l),
 		gate:    g,
 		key:     s.key,
 		log:     s.log,
@@ -85,7 +86,7 @@ func newInstance(s settings, inner memberlist.Transport, g *gate, apply func(ser
 	c.Tags = s.tags
 	c.EventCh = in.events
 	c.Merge = g
-	c.Logger = newBridge(s.log)
+	c.Logger = l
 	c.LogOutput = nil
 	// A vote of the others could otherwise shut this node down.
 	c.EnableNameConflictResolution = false
@@ -119,14 +120,14 @@ func newInstance(s settings, inner memberlist.Transport, g *gate, apply func(ser
 	if s.key != nil {
 		ring, err := memberlist.NewKeyring(nil, s.key)
 		if err != nil {
-			inner.Shutdown()
+			in.trans.Shutdown()
 			return nil, err
 		}
 		in.ring, m.Keyring = ring, ring
 	}
 	var err error
 	if in.serf, err = serf.Create(c); err != nil {
-		inner.Shutdown()
+		in.trans.Shutdown()
 		return nil, err
 	}
 	in.done.Add(2)

@@ -15,12 +15,17 @@ import (
 	"github.com/hashicorp/memberlist"
 )
 
-// transport is memberlist's transport, with one thing added: the connection of
-// a join is made before the join and handed to it. So the dial knows its
-// context and its errors, serf holds no lock during it, and afterwards it can
-// be told whether the other side did not answer or did not agree.
+// transport is memberlist's transport, with two things added. Streams of others
+// are limited. And the connection of a join is made before the join and handed
+// to it: so the dial knows its context and its errors, serf holds no lock during
+// it, and afterwards it can be told whether the other side did not answer or did
+// not agree.
 type transport struct {
 	memberlist.Transport
+	limit   limiter
+	streams chan net.Conn // those that the limits let in
+	stop    chan struct{} // closed when the inner transport has ended
+	done    sync.WaitGroup
 
 	mu    sync.Mutex
 	ready map[string]*joinConn // mu; dialled, by address, until memberlist takes it
@@ -28,8 +33,53 @@ type transport struct {
 
 var _ memberlist.NodeAwareTransport = (*transport)(nil)
 
-func newTransport(inner memberlist.Transport) *transport {
-	return &transport{Transport: inner, ready: map[string]*joinConn{}}
+func newTransport(inner memberlist.Transport, l *log.Logger) *transport {
+	t := &transport{
+		Transport: inner,
+		limit:     limiter{log: l, addrs: map[netip.Addr]int{}},
+		streams:   make(chan net.Conn),
+		stop:      make(chan struct{}),
+		ready:     map[string]*joinConn{},
+	}
+	t.done.Go(t.admit)
+	return t
+}
+
+// StreamCh gives the streams that others open.
+func (t *transport) StreamCh() <-chan net.Conn { return t.streams }
+
+func (t *transport) admit() {
+	for {
+		select {
+		case c := <-t.Transport.StreamCh():
+			if c = t.limit.admit(c); c == nil {
+				continue
+			}
+			select {
+			case t.streams <- c:
+			case <-t.stop:
+				c.Close()
+				return
+			}
+		case <-t.stop:
+			return
+		}
+	}
+}
+
+// Shutdown closes the ports. The inner transport may be waiting until a stream
+// is taken from it, so that goes on until it has ended.
+func (t *transport) Shutdown() error {
+	err := t.Transport.Shutdown()
+	t.mu.Lock()
+	select {
+	case <-t.stop:
+	default:
+		close(t.stop)
+	}
+	t.mu.Unlock()
+	t.done.Wait()
+	return err
 }
 
 // listen opens the TCP and the UDP port of the address; with port 0 the system

@@ -6,7 +6,8 @@
 // under one lock, so a snapshot and the records after it fit without a gap and
 // without an overlap: who replays them holds the hub's table. A reader that
 // does not read for too long loses its queue, is told so (LOST n) and gets a
-// new snapshot, also in the middle of an older one; it holds up neither the poster nor any other reader.
+// new snapshot, also in the middle of an older one; it holds up neither the
+// poster nor any other reader.
 //
 // A record is one line:
 //
