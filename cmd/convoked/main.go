@@ -133,7 +133,8 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 			return errors.Join(err, node.Close())
 		}
 	}
-	stop() // a second signal ends the process at once
+	// The mount goes first, so that nothing is left of it whatever comes next. Each step has a bound of a few seconds;
+	// further signals change nothing.
 	ready.Store(false)
-	return errors.Join(err, node.Close(), mount.Unmount(), mount.Ended(served))
+	return errors.Join(err, mount.Unmount(), mount.Ended(served), node.Close())
 }
