@@ -82,7 +82,8 @@ func (t *inodes) lookup(parent *inode, name string, n node, thread uint32, fresh
 	at := place{parent.id, name}
 	ino := t.byName[at]
 	if r := t.raced[thread]; fresh && r != nil && r.at == at {
-		if r.mine == nil {
+		// The kernel looks up twice, and forgets the first answer in between where the name led elsewhere before.
+		if r.mine == nil || t.byID[r.mine.id] != r.mine {
 			r.mine = t.make(parent, name, n, true)
 		}
 		ino = r.mine

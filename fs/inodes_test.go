@@ -48,6 +48,22 @@ func TestInodes_WhoLosesARaceGetsANumberOfHisOwn(t *testing.T) {
 	}
 }
 
+func TestInodes_TheLosersOwnNumberMayBeForgottenBetweenHisLookups(t *testing.T) {
+	tab, root := newTestInodes()
+	a := tab.lookup(root, "80", nil, 1, true, true)
+	tab.take(a, 1)
+	tab.take(a, 2)
+	first := tab.lookup(root, "80", nil, 2, true, true)
+	tab.forget(first.id, 1)
+	second := tab.lookup(root, "80", nil, 2, true, true)
+	if tab.get(second.id) != second {
+		t.Error("the loser was told a number that is not in the table")
+	}
+	if _, ok := tab.take(second, 2); !ok {
+		t.Error("the loser was refused again")
+	}
+}
+
 func TestInodes_AnOpenThroughDevFdSharesTheStream(t *testing.T) {
 	tab, root := newTestInodes()
 	a := tab.lookup(root, "80", nil, 1, true, true)
