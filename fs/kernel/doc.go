@@ -16,7 +16,8 @@
 //
 // A few goroutines, the readers, sit in read(2) on /dev/fuse. They answer at once whatever can be answered from
 // memory, and move the bytes of streams that are ready. Whatever may wait (the open of a connection, a command of a
-// ctl file) runs on a goroutine of its own with a context that INTERRUPT cancels. A few more goroutines, the pollers,
+// ctl file) gets a context that INTERRUPT cancels; if no other reader is left, one more is started first, and ends
+// when it is not needed any more. A few more goroutines, the pollers,
 // sit in epoll_wait(2) and serve the parked requests of sockets that became ready; another serves the streams that
 // are no sockets.
 //

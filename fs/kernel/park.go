@@ -56,11 +56,12 @@ func (q *queue) remove(p *parked) {
 }
 
 // waits knows, by the number of the request, everything that an INTERRUPT can end: parked requests, and the cancel
-// functions of requests that have a goroutine of their own.
+// functions of those with which a reader waits.
 type waits struct {
 	mu      sync.Mutex
 	parked  map[uint64]*parked // guarded by mu
 	cancels map[uint64]func()  // guarded by mu
+	ended   bool               // guarded by mu: whatever comes is to end at once
 }
 
 func newWaits() *waits {
@@ -82,7 +83,11 @@ func (w *waits) unpark(p *parked) {
 func (w *waits) add(unique uint64, cancel func()) {
 	w.mu.Lock()
 	w.cancels[unique] = cancel
+	ended := w.ended
 	w.mu.Unlock()
+	if ended {
+		cancel()
+	}
 }
 
 func (w *waits) remove(unique uint64) {
@@ -112,9 +117,10 @@ func (w *waits) interrupt(unique uint64) bool {
 	return p != nil || cancel != nil
 }
 
-// cancelAll ends everything that waits; the connection to the kernel is gone.
-func (w *waits) cancelAll() {
+// end ends everything that waits, now and later; the connection to the kernel is gone.
+func (w *waits) end() {
 	w.mu.Lock()
+	w.ended = true
 	all := make([]*parked, 0, len(w.parked))
 	for _, p := range w.parked {
 		all = append(all, p)

@@ -28,6 +28,9 @@ const (
 	// keepBuffer is the size from which a blocked WRITE keeps the buffer it came in instead of copying it.
 	keepBuffer = 64 << 10
 
+	// minReaders is how many readers there always are; more while some of them wait.
+	minReaders = 2
+
 	inSize  = MaxWrite + 4096
 	outSize = maxReply + 4096
 )
@@ -41,7 +44,7 @@ const StreamFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_STREAM | fuse.FOPEN_NONSEE
 // Read, Write, Release and Flush are never called.
 type Tree interface {
 	fuse.RawFileSystem
-	// MayWait tells whether OpenFile of that node may wait; it then gets a goroutine of its own.
+	// MayWait tells whether OpenFile of that node may wait; only then is it called with a context that ends.
 	MayWait(node uint64) bool
 	// OpenFile opens a node for the caller in in. ctx ends, with the cause [ErrInterrupted], when the caller is
 	// interrupted or killed.
@@ -66,7 +69,7 @@ type Reader interface {
 	ReadAt(p []byte, off int64) (int, syscall.Errno)
 }
 
-// A Writer takes each WRITE whole or not at all. It runs on a goroutine of its own and may wait until ctx ends.
+// A Writer takes each WRITE whole or not at all. It may wait until ctx ends.
 type Writer interface {
 	Write(ctx context.Context, p []byte, off int64) syscall.Errno
 }
@@ -104,13 +107,14 @@ type Server struct {
 	reqs    atomic.Uint64
 
 	readers sync.WaitGroup
-	ops     sync.WaitGroup // goroutines of requests that may wait
+	idle    atomic.Int32 // readers in read(2)
+	another func()       // starts one more reader
 }
 
 // NewServer returns a server for the kernel's connection fd, as [Mount] made it. The server owns fd. tree may be set
 // later by SetTree, but before Serve.
 func NewServer(fd int, opts Options) (*Server, error) {
-	s := &Server{fd: fd, opts: opts, waits: newWaits(), files: newFiles()}
+	s := &Server{fd: fd, opts: opts, waits: newWaits(), files: newFiles(), another: func() {}}
 	s.writeTo = func(b []byte) syscall.Errno { _, e := rawWrite(s.fd, b); return e }
 	s.replies.New = func() any { b := make([]byte, outSize); return &b }
 	s.inputs.New = func() any { b := make([]byte, inSize); return &b }
@@ -150,16 +154,21 @@ func (s *Server) Serve() error {
 	side.Go(func() { s.wakes.serve(s.getReply()) })
 	var once sync.Once
 	var failed error
-	for range max(2, min(4, runtime.NumCPU())) {
+	s.another = func() {
 		s.readers.Go(func() {
-			if err := s.read(); err != nil {
+			unmounted, err := s.read()
+			if unmounted {
+				s.waits.end() // or a reader that waits for something else would never come back to see it
+			}
+			if err != nil {
 				once.Do(func() { failed = err })
 			}
 		})
 	}
+	for range minReaders {
+		s.another()
+	}
 	s.readers.Wait()
-	s.waits.cancelAll()
-	s.ops.Wait()
 	s.files.closeAll()
 	s.sockets.stop()
 	s.wakes.stop()
@@ -170,9 +179,10 @@ func (s *Server) Serve() error {
 
 // reader is what one goroutine that reads /dev/fuse owns.
 type reader struct {
-	s   *Server
-	in  *[]byte // a request
-	out []byte  // a reply
+	s     *Server
+	in    *[]byte // a request
+	out   []byte  // a reply
+	aside bool    // it has waited, so others may read in its place by now
 }
 
 // giveAway hands the input buffer to a WRITE that is parked.
@@ -182,22 +192,28 @@ func (r *reader) giveAway() *[]byte {
 	return b
 }
 
-func (s *Server) read() error {
+// read answers requests until the file system is unmounted, or until there are readers enough without this one.
+func (s *Server) read() (unmounted bool, err error) {
 	r := &reader{s: s, out: make([]byte, outSize)}
 	for {
 		if r.in == nil {
 			r.in = s.inputs.Get().(*[]byte)
 		}
+		s.idle.Add(1)
 		n, err := syscall.Read(s.fd, *r.in)
+		s.idle.Add(-1)
 		switch err {
 		case nil:
 			s.dispatch((*r.in)[:n], r)
+			if r.aside && s.idle.Load() >= minReaders {
+				return false, nil
+			}
 		case syscall.ENOENT, syscall.EINTR, syscall.EAGAIN:
 			// ENOENT: the request was taken back while it was handed over.
 		case syscall.ENODEV:
-			return nil // unmounted
+			return true, nil
 		default:
-			return err
+			return true, err
 		}
 	}
 }
@@ -248,13 +264,13 @@ func (s *Server) dispatch(b []byte, r *reader) {
 			s.replyError(h.Unique, syscall.EAGAIN)
 		}
 	case opOpen:
-		s.doOpen(as[fuse.OpenIn](b))
+		s.doOpen(as[fuse.OpenIn](b), r)
 	case opRelease:
 		in := as[fuse.ReleaseIn](b)
 		s.files.release(in.Fh)
 		s.replyError(h.Unique, 0)
 	case opFlush:
-		s.doFlush(as[fuse.FlushIn](b))
+		s.doFlush(as[fuse.FlushIn](b), r)
 	default:
 		s.doOther(b, h, r)
 	}
@@ -275,26 +291,29 @@ func (s *Server) doOther(b []byte, h *fuse.InHeader, r *reader) {
 	}
 }
 
-// wait runs f on a goroutine of its own, with a context that INTERRUPT cancels.
-func (s *Server) wait(unique uint64, f func(ctx context.Context)) {
+// aside runs f, which may wait, with a context that INTERRUPT cancels. It does so on the reader's own goroutine, since
+// handing over to another costs a switch of threads for each open; before, it sees to it that somebody goes on reading.
+// f must not use the reader's buffer.
+func (s *Server) aside(r *reader, unique uint64, f func(ctx context.Context)) {
+	r.aside = true
+	s.inputs.Put(r.giveAway())
+	if s.idle.Load() == 0 {
+		s.another()
+	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s.waits.add(unique, func() { cancel(ErrInterrupted) })
-	s.ops.Go(func() {
-		f(ctx)
-		cancel(nil)
-	})
+	f(ctx)
+	s.waits.remove(unique)
+	cancel(nil)
 }
 
-func (s *Server) doOpen(in *fuse.OpenIn) {
-	if !s.tree.MayWait(in.NodeId) {
-		s.finishOpen(context.Background(), in)
+func (s *Server) doOpen(in *fuse.OpenIn, r *reader) {
+	req := *in
+	if !s.tree.MayWait(req.NodeId) {
+		s.finishOpen(context.Background(), &req)
 		return
 	}
-	req := *in
-	s.wait(in.Unique, func(ctx context.Context) {
-		s.finishOpen(ctx, &req)
-		s.waits.remove(req.Unique)
-	})
+	s.aside(r, req.Unique, func(ctx context.Context) { s.finishOpen(ctx, &req) })
 }
 
 func (s *Server) finishOpen(ctx context.Context, in *fuse.OpenIn) {
@@ -347,10 +366,8 @@ func (s *Server) doWrite(in *fuse.WriteIn, data []byte, r *reader) {
 		}
 		unique, off := in.Unique, int64(in.Offset)
 		text := append([]byte(nil), data...)
-		s.wait(unique, func(ctx context.Context) {
-			errno := w.Write(ctx, text, off)
-			s.waits.remove(unique)
-			s.replyWrite(unique, errno, len(text))
+		s.aside(r, unique, func(ctx context.Context) {
+			s.replyWrite(unique, w.Write(ctx, text, off), len(text))
 		})
 	}
 }
@@ -367,15 +384,13 @@ func (s *Server) doPoll(in *pollIn) {
 	}
 }
 
-func (s *Server) doFlush(in *fuse.FlushIn) {
+func (s *Server) doFlush(in *fuse.FlushIn, r *reader) {
 	f := s.files.get(in.Fh)
 	if f != nil {
 		if fl, ok := f.File.(Flusher); ok {
 			req := *in
-			s.wait(in.Unique, func(ctx context.Context) {
-				errno := fl.Flush(ctx, &req)
-				s.waits.remove(req.Unique)
-				s.replyError(req.Unique, errno)
+			s.aside(r, req.Unique, func(ctx context.Context) {
+				s.replyError(req.Unique, fl.Flush(ctx, &req))
 			})
 			return
 		}
