@@ -17,6 +17,7 @@ const (
 	opWrite       = 16
 	opRelease     = 18
 	opFlush       = 25
+	opInit        = 26
 	opInterrupt   = 36
 	opPoll        = 40
 	opForget      = 2
