@@ -18,12 +18,15 @@ import (
 )
 
 const (
-	// MaxWrite is the largest WRITE and READ that the kernel sends: its limit of 256 pages.
+	// MaxWrite is the largest WRITE that the kernel sends: its limit of 256 pages.
 	MaxWrite = 1 << 20
 
-	// maxReply bounds the reply to a READ. It is less than the smallest piece that the kernel may cut a larger
-	// read(2) into (256 pages less one for a buffer that is not aligned), so such a piece is never answered in full.
-	maxReply = 256 << 10
+	// maxRead is the largest READ. The kernel pins the pages of all that a READ could fill before it sends it, so more
+	// than a processor's cache takes costs more than it saves.
+	maxRead = 256 << 10
+
+	// maxReply bounds the reply to a READ. A piece of a larger read(2) asks for maxRead, so it is never answered in full.
+	maxReply = maxRead - 4096
 
 	// keepBuffer is the size from which a blocked WRITE keeps the buffer it came in instead of copying it.
 	keepBuffer = 64 << 10
@@ -278,6 +281,10 @@ func (s *Server) dispatch(b []byte, r *reader) {
 
 // doOther leaves a request to go-fuse, which asks the tree.
 func (s *Server) doOther(b []byte, h *fuse.InHeader, r *reader) {
+	if h.Opcode == opReadDir && len(b) >= sizeReadIn {
+		in := as[fuse.ReadIn](b)
+		in.Size = min(in.Size, maxReply) // getdents(2) with a larger buffer asks for as much
+	}
 	n, status := s.proto.HandleRequest([][]byte{b}, [][]byte{r.out})
 	if h.Opcode == opInit {
 		// go-fuse has noted what the kernel can do, for all readers. They get their first request after this reply,

@@ -18,6 +18,7 @@ const (
 	opRelease     = 18
 	opFlush       = 25
 	opInit        = 26
+	opReadDir     = 28
 	opInterrupt   = 36
 	opPoll        = 40
 	opForget      = 2
