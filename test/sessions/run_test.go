@@ -16,7 +16,11 @@ import (
 	"github.com/convoke-fs/convoke/test/daemon"
 )
 
-func TestMain(m *testing.M) { os.Exit(daemon.Main(m)) }
+func TestMain(m *testing.M) {
+	// With the race detector each program, so each command of a session too, would otherwise sleep a second at its end.
+	os.Setenv("GORACE", "atexit_sleep_ms=10 "+os.Getenv("GORACE"))
+	os.Exit(daemon.Main(m))
+}
 
 // shells are those that every session is run under.
 var shells = map[string][]string{
