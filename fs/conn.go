@@ -30,7 +30,6 @@ type conn struct {
 	ep    *kernel.Endpoint
 	sock  *kernel.Socket
 	start time.Time
-	gone  atomic.Bool
 }
 
 // conns are the open connections.
@@ -88,7 +87,6 @@ type connStream struct {
 
 func (s connStream) Close() {
 	c := s.c
-	c.gone.Store(true)
 	cs := c.tree.conns
 	cs.mu.Lock()
 	delete(cs.byID, c.id)
@@ -111,10 +109,7 @@ func (c *conn) openAgain(flags uint32) (kernel.Opened, syscall.Errno) {
 // status is the line of conn/ID/status.
 func (c *conn) status() string {
 	state := "open"
-	switch {
-	case c.gone.Load():
-		state = "hungup"
-	case c.sock.Shut():
+	if c.sock.Shut() {
 		state = "shut"
 	}
 	return fmt.Sprintf("%d %s %s uid=%d pid=%d in=%d out=%d age=%.1f\n",

@@ -14,7 +14,7 @@ import (
 // Conn is what conn/ID tells of one open connection.
 type Conn struct {
 	ID     uint64  `json:"id"`
-	State  string  `json:"state"` // open, shut (written side shut down), hungup
+	State  string  `json:"state"` // open, or shut: the written side is shut down
 	Path   string  `json:"path"`  // as it was opened: dev/tcp/HOST/SERVICE
 	Local  string  `json:"local"` // ADDRESS!PORT
 	Remote string  `json:"remote"`

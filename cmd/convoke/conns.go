@@ -13,7 +13,7 @@ var connsVerb = verb{
 	short: "List the open connections, a line each",
 	long: `Each line is
   ID STATE PATH LOCAL REMOTE uid=U pid=P in=BYTES out=BYTES age=SECONDS
-STATE is open, shut (the written side is shut down) or hungup. root sees all
+STATE is open, or shut when the written side is shut down. root sees all
 connections, a user his own.
 `,
 	setup: func(flags *pflag.FlagSet) func(*call, []string) error {
