@@ -10,7 +10,7 @@ import (
 )
 
 // Need skips the test where this machine has not what it needs, and says why. Where the environment has CI, that is a
-// failure. Known are "fuse" (/dev/fuse can be opened), "root", "netns" (network namespaces can be made and joined by
+// failure. Known are "fuse" (/dev/fuse can be opened), "fuse-users" (by everybody), "root", "netns" (network namespaces can be made and joined by
 // links), and every program by its name.
 func Need(t testing.TB, things ...string) {
 	t.Helper()
@@ -32,6 +32,12 @@ func missing(thing string) error {
 			return err
 		}
 		return f.Close()
+	case "fuse-users":
+		st, err := os.Stat("/dev/fuse")
+		if err == nil && st.Mode().Perm()&6 != 6 {
+			err = fmt.Errorf("/dev/fuse has mode %04o", st.Mode().Perm())
+		}
+		return err
 	case "root":
 		if os.Geteuid() != 0 {
 			return fmt.Errorf("this is uid %d", os.Geteuid())
