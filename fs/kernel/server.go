@@ -168,8 +168,14 @@ func (s *Server) Serve() error {
 			}
 		})
 	}
-	for range minReaders {
-		s.another()
+	// The first request is INIT, at which go-fuse notes what the kernel can do: before there are others that look at it.
+	unmounted, err := s.newReader().next()
+	if err != nil {
+		failed = err
+	} else if !unmounted {
+		for range minReaders {
+			s.another()
+		}
 	}
 	s.readers.Wait()
 	s.files.closeAll()
@@ -195,30 +201,41 @@ func (r *reader) giveAway() *[]byte {
 	return b
 }
 
+func (s *Server) newReader() *reader { return &reader{s: s, out: make([]byte, outSize)} }
+
 // read answers requests until the file system is unmounted, or until there are readers enough without this one.
 func (s *Server) read() (unmounted bool, err error) {
-	r := &reader{s: s, out: make([]byte, outSize)}
+	r := s.newReader()
 	for {
-		if r.in == nil {
-			r.in = s.inputs.Get().(*[]byte)
-		}
-		s.idle.Add(1)
-		n, err := syscall.Read(s.fd, *r.in)
-		s.idle.Add(-1)
-		switch err {
-		case nil:
-			s.dispatch((*r.in)[:n], r)
-			if r.aside && s.idle.Load() >= minReaders {
-				return false, nil
-			}
-		case syscall.ENOENT, syscall.EINTR, syscall.EAGAIN:
-			// ENOENT: the request was taken back while it was handed over.
-		case syscall.ENODEV:
-			return true, nil
-		default:
+		if unmounted, err := r.next(); unmounted || err != nil {
 			return true, err
 		}
+		if r.aside && s.idle.Load() >= minReaders {
+			return false, nil
+		}
 	}
+}
+
+// next answers one request.
+func (r *reader) next() (unmounted bool, err error) {
+	s := r.s
+	if r.in == nil {
+		r.in = s.inputs.Get().(*[]byte)
+	}
+	s.idle.Add(1)
+	n, err := syscall.Read(s.fd, *r.in)
+	s.idle.Add(-1)
+	switch err {
+	case nil:
+		s.dispatch((*r.in)[:n], r)
+	case syscall.ENOENT, syscall.EINTR, syscall.EAGAIN:
+		// ENOENT: the request was taken back while it was handed over.
+	case syscall.ENODEV:
+		return true, nil
+	default:
+		return true, err
+	}
+	return false, nil
 }
 
 // dispatch answers one request, or sees to it that it will be answered.
@@ -286,11 +303,6 @@ func (s *Server) doOther(b []byte, h *fuse.InHeader, r *reader) {
 		in.Size = min(in.Size, maxReply) // getdents(2) with a larger buffer asks for as much
 	}
 	n, status := s.proto.HandleRequest([][]byte{b}, [][]byte{r.out})
-	if h.Opcode == opInit {
-		// go-fuse has noted what the kernel can do, for all readers. They get their first request after this reply,
-		// which orders the two; the race detector sees it by this and the count in dispatch.
-		s.reqs.Add(0)
-	}
 	switch {
 	case h.Opcode == opForget || h.Opcode == opBatchForget:
 	case status != fuse.OK:

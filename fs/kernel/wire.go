@@ -17,7 +17,6 @@ const (
 	opWrite       = 16
 	opRelease     = 18
 	opFlush       = 25
-	opInit        = 26
 	opReadDir     = 28
 	opInterrupt   = 36
 	opPoll        = 40
