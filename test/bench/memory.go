@@ -63,6 +63,14 @@ type usage struct {
 	Note       string `json:"note,omitempty"`
 }
 
+// want says what the goal is.
+func (u *usage) want() string {
+	if u.Name == idleRow {
+		return fmt.Sprintf("want at most %d MiB", maxIdleRSS>>10)
+	}
+	return fmt.Sprintf("want at most %d MiB and %d goroutines", maxBlockedRSS>>10, maxGoroutines)
+}
+
 func (d *daemon) usage(name string) (u *usage, err error) {
 	u = &usage{Name: name}
 	rss, err1 := d.status("VmRSS:") // first: reading the metrics takes memory too

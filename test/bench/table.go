@@ -110,6 +110,11 @@ func (rep *report) printNotes(w io.Writer) error {
 		}
 	}
 	for _, u := range rep.Memory {
+		if u.Goal == goalMissed {
+			if _, err := fmt.Fprintf(w, "missed: %s: %s\n", u.Name, u.want()); err != nil {
+				return err
+			}
+		}
 		if u.Note != "" {
 			if _, err := fmt.Fprintln(w, "note:", u.Note); err != nil {
 				return err

@@ -50,6 +50,19 @@ func TestPrint_ShowsTheOtherDaemonOnlyIfThereIsOne(t *testing.T) {
 	}
 }
 
+func TestPrint_SaysWhatMemoryMissed(t *testing.T) {
+	rep := &report{Memory: []*usage{{Name: idleRow, Goal: goalMissed}, {Name: blockedRow, Goal: goalMissed}}}
+	var b strings.Builder
+	if err := rep.print(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"missed: idle: want at most 30 MiB\n", "missed: blocked: want at most 40 MiB and 32 goroutines\n"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("got\n%s\nwant in it: %s", b.String(), want)
+		}
+	}
+}
+
 func TestPrintJSON_HasEachRound(t *testing.T) {
 	var b strings.Builder
 	if err := sampleReport().printJSON(&b); err != nil {
