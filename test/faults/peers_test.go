@@ -136,6 +136,31 @@ wait; echo "both ended"`, "sh", s.Path)
 	waitMetric(t, n, "convoke_connections", 0)
 }
 
+// Of writers that append (>>) the kernel lets one in at a time, and the others wait for the inode's lock
+// (fuse_file_write_iter in fs/fuse/file.c), where no signal reaches them. They must go when the first one does.
+func TestWriters_AppendingToOneDescriptorGoWithTheFirst(t *testing.T) {
+	n := start(t)
+	s := daemon.Serve(t)
+	c := n.Spawn(daemon.Root, "sh", "-c", `exec 3>>"$1"
+dd if=/dev/zero bs=1048576 >&3 & echo $!
+read -r go
+dd if=/dev/zero bs=1048576 >&3 & echo $!
+wait`, "sh", s.Path)
+	full := s.Accept()
+	first := atoi(t, c.Line())
+	waitMetric(t, n, "convoke_parked_requests", 1)
+	c.Say("go")
+	second := atoi(t, c.Line())
+	for _, pid := range []int{second, first} {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.Ends(daemon.Bound)
+	daemon.Wait(t, daemon.Bound, "end at the server", gone(full))
+	waitMetric(t, n, "convoke_connections", 0)
+}
+
 func atoi(t *testing.T, s string) int {
 	t.Helper()
 	i, err := strconv.Atoi(strings.TrimSpace(s))
