@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
+	"os"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"github.com/convoke-fs/convoke/ipc"
 )
@@ -30,12 +32,40 @@ With --json each event is an object on a line of its own.
 				return err
 			}
 			defer events.Close()
-			if *asJSON {
-				return eventsJSON(c.stdout, events)
+			out, ok := c.stdout.(*os.File)
+			if ok {
+				go closeWith(out, events)
 			}
-			return pump(c.stdout, events)
+			if *asJSON {
+				err = eventsJSON(c.stdout, events)
+			} else {
+				err = pump(c.stdout, events)
+			}
+			if ok && unread(out, 0) {
+				return nil // whoever read the output has what he wanted
+			}
+			return err
 		}
 	},
+}
+
+// closeWith closes events when nobody reads the pipe out any more, as after `convoke events | sed q`. Else the command
+// would go on until the next event, and that may take days.
+func closeWith(out *os.File, events io.Closer) {
+	if unread(out, -1) {
+		events.Close()
+	}
+}
+
+// unread tells whether out is a pipe or a socket whose other end is closed; it waits for that as poll(2) does.
+func unread(out *os.File, ms int) bool {
+	fds := []unix.PollFd{{Fd: int32(out.Fd())}} // no events: POLLERR and POLLHUP come unasked
+	for {
+		n, err := unix.Poll(fds, ms)
+		if err != unix.EINTR {
+			return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
+		}
+	}
 }
 
 // eventsJSON writes each line of events as an object, at once.
