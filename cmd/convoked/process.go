@@ -41,7 +41,7 @@ func raiseFiles() (int64, error) {
 // spareProcs gives Go's scheduler more processors than the goroutines that sit in system calls can hold. With few, the
 // scheduler takes a processor away from each read(2) that waits, and the reader has to wait for one when it returns:
 // that costs a round trip through a stream more than all that is done for it.
-func spareProcs() { runtime.GOMAXPROCS(runtime.NumCPU() + 6) }
+func spareProcs() { runtime.GOMAXPROCS(runtime.NumCPU() + 2) }
 
 // openRunDir makes the run folder and claims it: one daemon has one.
 func openRunDir(dir string) (io.Closer, error) {

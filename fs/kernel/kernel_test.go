@@ -238,10 +238,10 @@ func TestRead_AReplyNeverFillsALargeRequest(t *testing.T) {
 	p, e := h.pipe(0)
 	fh := h.open(e, syscall.O_RDWR)
 	p.set(func() { p.in = make([]byte, 3<<20) })
-	a := h.read(fh, maxRead, 0)
+	a := h.read(fh, MaxWrite, 0)
 	h.want(fmt.Sprintf("%d 0 %d bytes", a, maxReply))
-	if maxReply >= maxRead {
-		t.Error("a reply could fill a piece that the kernel has cut a larger read(2) into")
+	if smallest := 255*4096 + 1; maxReply >= smallest {
+		t.Errorf("a reply of %d bytes could fill a piece of %d that the kernel has cut a larger read(2) into", maxReply, smallest)
 	}
 }
 
@@ -319,8 +319,8 @@ func TestInterrupt_CancelsAnOpenThatWaits(t *testing.T) {
 	h.interrupt(a)
 	<-done
 	h.want(fmt.Sprintf("%d 4", a))
-	if !first.aside || first.in != nil {
-		t.Error("the reader that waited has kept its buffer")
+	if !first.aside {
+		t.Error("the reader does not know that it has waited")
 	}
 }
 

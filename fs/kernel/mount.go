@@ -83,7 +83,7 @@ func mountDirect(dir string) (int, error) {
 	if err != nil {
 		return -1, fmt.Errorf("/dev/fuse: %w", err)
 	}
-	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,max_read=%d,default_permissions,allow_other", fd, maxRead)
+	opts := fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0,max_read=%d,default_permissions,allow_other", fd, MaxWrite)
 	if err := unix.Mount("convoke", dir, fsType, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, opts); err != nil {
 		unix.Close(fd)
 		return -1, err
@@ -101,7 +101,7 @@ func mountHelper(dir string) (int, error) {
 	ours, theirs := os.NewFile(uintptr(pair[0]), "fusermount"), os.NewFile(uintptr(pair[1]), "fusermount")
 	defer ours.Close()
 	defer theirs.Close()
-	cmd := exec.Command("fusermount3", "-o", fmt.Sprintf("fsname=convoke,subtype=convoke,default_permissions,nosuid,nodev,noexec,max_read=%d", maxRead), "--", dir)
+	cmd := exec.Command("fusermount3", "-o", fmt.Sprintf("fsname=convoke,subtype=convoke,default_permissions,nosuid,nodev,noexec,max_read=%d", MaxWrite), "--", dir)
 	cmd.Env = append(os.Environ(), "_FUSE_COMMFD=3")
 	cmd.ExtraFiles = []*os.File{theirs}
 	if err := runHelper(cmd); err != nil {

@@ -18,21 +18,16 @@ import (
 )
 
 const (
-	// MaxWrite is the largest WRITE that the kernel sends: its limit of 256 pages.
+	// MaxWrite is the largest READ and WRITE that the kernel sends: its limit of 256 pages.
 	MaxWrite = 1 << 20
 
-	// maxRead is the largest READ. The kernel pins the pages of all that a READ could fill before it sends it, so more
-	// than a processor's cache takes costs more than it saves.
-	maxRead = 256 << 10
-
-	// maxReply bounds the reply to a READ. A piece of a larger read(2) asks for maxRead, so it is never answered in full.
-	maxReply = maxRead - 4096
+	// maxReply bounds the reply to a READ: two pages less than the largest READ. The kernel cuts a larger read(2) at 256
+	// pages, of which the first may begin anywhere, so the smallest piece has one byte more than 255 pages, and none is
+	// ever answered in full. Smaller replies would cost more: the kernel pins all pages that a READ could fill.
+	maxReply = MaxWrite - 2*4096
 
 	// keepBuffer is the size from which a blocked WRITE keeps the buffer it came in instead of copying it.
 	keepBuffer = 64 << 10
-
-	// minReaders is how many readers there always are; more while some of them wait.
-	minReaders = 2
 
 	inSize  = MaxWrite + 4096
 	outSize = maxReply + 4096
@@ -109,9 +104,11 @@ type Server struct {
 	writeTo func(b []byte) syscall.Errno // the way to the kernel; a fuzz target puts its own here
 	reqs    atomic.Uint64
 
-	readers sync.WaitGroup
-	idle    atomic.Int32 // readers in read(2)
-	another func()       // starts one more reader
+	readers  sync.WaitGroup
+	standing int32        // readers that stay when nothing waits; set once, by Serve
+	idle     atomic.Int32 // readers in read(2)
+	another  func()       // starts one more reader
+	spare    sync.Pool    // of *reader: those that were needed for a while
 }
 
 // NewServer returns a server for the kernel's connection fd, as [Mount] made it. The server owns fd. tree may be set
@@ -149,9 +146,11 @@ func (w logWriter) Write(p []byte) (int, error) {
 // Serve answers requests until the file system is unmounted, and returns once all its goroutines have ended. Requests
 // that still wait then are interrupted.
 func (s *Server) Serve() error {
-	pollers := min(2, runtime.NumCPU())
+	// One thread that reads and one that polls do best on two processors: two would take turns, and each turn is a cold
+	// cache. None of them waits for anything but requests.
+	s.standing = int32(max(1, min(4, runtime.NumCPU()/2)))
 	var side sync.WaitGroup
-	for range pollers {
+	for range s.standing {
 		side.Go(func() { s.sockets.poll(s.getReply()) })
 	}
 	side.Go(func() { s.wakes.serve(s.getReply()) })
@@ -173,7 +172,7 @@ func (s *Server) Serve() error {
 	if err != nil {
 		failed = err
 	} else if !unmounted {
-		for range minReaders {
+		for range s.standing {
 			s.another()
 		}
 	}
@@ -201,7 +200,12 @@ func (r *reader) giveAway() *[]byte {
 	return b
 }
 
-func (s *Server) newReader() *reader { return &reader{s: s, out: make([]byte, outSize)} }
+func (s *Server) newReader() *reader {
+	if r, ok := s.spare.Get().(*reader); ok {
+		return r
+	}
+	return &reader{s: s, out: make([]byte, outSize)}
+}
 
 // read answers requests until the file system is unmounted, or until there are readers enough without this one.
 func (s *Server) read() (unmounted bool, err error) {
@@ -210,7 +214,8 @@ func (s *Server) read() (unmounted bool, err error) {
 		if unmounted, err := r.next(); unmounted || err != nil {
 			return true, err
 		}
-		if r.aside && s.idle.Load() >= minReaders {
+		if r.aside && s.idle.Load() >= s.standing {
+			s.spare.Put(r)
 			return false, nil
 		}
 	}
@@ -317,10 +322,8 @@ func (s *Server) doOther(b []byte, h *fuse.InHeader, r *reader) {
 
 // aside runs f, which may wait, with a context that INTERRUPT cancels. It does so on the reader's own goroutine, since
 // handing over to another costs a switch of threads for each open; before, it sees to it that somebody goes on reading.
-// f must not use the reader's buffer.
 func (s *Server) aside(r *reader, unique uint64, f func(ctx context.Context)) {
 	r.aside = true
-	s.inputs.Put(r.giveAway())
 	if s.idle.Load() == 0 {
 		s.another()
 	}
