@@ -20,7 +20,6 @@ func bareTree(t testing.TB) (*Tree, *fakeCluster) {
 	log := NewLog(slog.LevelInfo)
 	log.Report(slog.New(log))
 	tr := New(Opts{Cluster: cl, Log: log, Quota: quota.New(0), Name: "test"})
-	t.Cleanup(tr.Close)
 	return tr, cl
 }
 

@@ -10,8 +10,9 @@
 // # Numbers
 //
 // The kernel knows a file by a number, which is also its inode number. The table of numbers ([inodes]) counts how
-// often the kernel was told each one, and forgets it when the kernel does. A name under dev/ costs nothing to look up
-// and is remembered only for a while: of names that nobody has open only the last few thousand are kept.
+// often the kernel was told each one, and forgets it when the kernel does. A name under dev/ costs nothing to look up,
+// and of those that nobody has open only the last few thousand are kept. If the kernel comes back to an older one it is
+// told ESTALE, looks the name up once more, and the caller notices nothing.
 //
 // # One number for each open stream
 //

@@ -11,7 +11,7 @@ const (
 	// Streams get the small numbers, since people type them; everything else begins here.
 	firstOther = 1 << 48
 
-	maxIdle  = 4096 // names that nobody uses but the kernel remembers
+	maxIdle  = 4096 // numbers that are kept though nobody uses them
 	maxRaced = 1024
 	raceTime = 10 * time.Second
 )
@@ -26,7 +26,8 @@ type inode struct {
 	lookups uint64        // guarded by inodes.mu: how often the kernel was told, less what it forgot
 	taken   bool          // guarded by inodes.mu: a stream that has been opened, so its name leads elsewhere now
 	stream  any           // guarded by inodes.mu: what a taken stream's open made of it, once it has
-	idle    *list.Element // guarded by inodes.mu: its place among the names that nobody uses
+	pins    int           // guarded by inodes.mu: how often it is open, if it is one of many
+	idle    *list.Element // guarded by inodes.mu: its place among the numbers that nobody uses
 }
 
 // place is a name in a folder.
@@ -52,8 +53,6 @@ type inodes struct {
 	byName map[place]*inode  // guarded by mu: what a look-up of the name finds
 	raced  map[uint32]*race  // guarded by mu: by thread
 	idle   list.List         // guarded by mu: of *inode, the longest unused first
-
-	trim chan struct{} // a hint that too many names are idle
 }
 
 func newInodes(root node) *inodes {
@@ -64,7 +63,6 @@ func newInodes(root node) *inodes {
 		byID:   map[uint64]*inode{rootIno: r},
 		byName: map[place]*inode{},
 		raced:  map[uint32]*race{},
-		trim:   make(chan struct{}, 1),
 	}
 }
 
@@ -112,17 +110,37 @@ func (t *inodes) make(parent *inode, name string, n node, fresh bool) *inode {
 	return ino
 }
 
-// rest puts a number at the end of those that nobody uses.
+// rest puts a number at the end of those that nobody uses. When there are too many, the one that was not used for
+// longest is forgotten, though the kernel may remember it: the kernel is told ESTALE when it comes back to it, and then
+// looks the name up again. (It could be asked to forget a name, but that takes the folder's lock, which a look-up holds
+// while it waits for this process: killed at that moment, neither would ever go away.)
 func (t *inodes) rest(ino *inode) {
-	if ino.idle != nil {
+	switch {
+	case ino.pins > 0:
+	case ino.idle != nil:
 		t.idle.MoveToBack(ino.idle)
-		return
+	default:
+		ino.idle = t.idle.PushBack(ino)
+		if t.idle.Len() > maxIdle {
+			t.drop(t.idle.Front().Value.(*inode))
+		}
 	}
-	ino.idle = t.idle.PushBack(ino)
-	if t.idle.Len() > maxIdle {
-		select {
-		case t.trim <- struct{}{}:
-		default:
+}
+
+// pin keeps a number while it is open, until the function that it returns is called. nil: it is not one of many.
+func (t *inodes) pin(ino *inode) func() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if ino.idle == nil && ino.pins == 0 || t.byID[ino.id] != ino {
+		return nil
+	}
+	t.unrest(ino)
+	ino.pins++
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if ino.pins--; ino.pins == 0 && t.byID[ino.id] == ino {
+			t.rest(ino)
 		}
 	}
 }
@@ -132,19 +150,6 @@ func (t *inodes) unrest(ino *inode) {
 		t.idle.Remove(ino.idle)
 		ino.idle = nil
 	}
-}
-
-// surplus takes the names off the idle list that are too many there, for the kernel to be asked to forget them.
-func (t *inodes) surplus() []place {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	var ps []place
-	for t.idle.Len() > maxIdle*3/4 && len(ps) < maxIdle {
-		ino := t.idle.Front().Value.(*inode)
-		t.unrest(ino)
-		ps = append(ps, place{ino.parent.id, ino.name})
-	}
-	return ps
 }
 
 // forget takes back n of the times that the kernel was told of id.
@@ -161,7 +166,7 @@ func (t *inodes) forget(id, n uint64) {
 	}
 }
 
-// drop removes a number from the table. The kernel knows it no more, so it has no open file either.
+// drop removes a number from the table.
 func (t *inodes) drop(ino *inode) {
 	delete(t.byID, ino.id)
 	t.unlist(ino)
@@ -189,6 +194,9 @@ func (t *inodes) unlink(parent *inode, name string) {
 func (t *inodes) take(ino *inode, thread uint32) (shared any, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.byID[ino.id] != ino {
+		return nil, false // forgotten since it was found
+	}
 	r := t.raced[thread]
 	if !ino.taken {
 		ino.taken = true

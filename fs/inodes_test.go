@@ -105,27 +105,34 @@ func TestInodes_ForgetsWhatTheKernelForgets(t *testing.T) {
 	}
 }
 
-func TestInodes_IdleNamesAreBounded(t *testing.T) {
+func TestInodes_OnlySoManyAreKeptThatNobodyUses(t *testing.T) {
 	tab, root := newTestInodes()
-	open := tab.lookup(root, "open", nil, 1, true, true)
-	tab.take(open, 1)
-	forgotten := 0
+	stream := tab.lookup(root, "stream", nil, 1, true, true)
+	tab.take(stream, 1)
+	file := tab.lookup(root, "file", nil, 1, false, true)
+	done := tab.pin(file)
+	first := tab.lookup(root, "first", nil, 1, true, true)
 	for i := range 20000 {
 		tab.lookup(root, fmt.Sprint(i), nil, 1, true, true)
-		select {
-		case <-tab.trim:
-			for _, p := range tab.surplus() { // as the kernel does when it is asked to
-				ino := tab.byName[p]
-				tab.forget(ino.id, ino.lookups)
-				forgotten++
-			}
-		default:
-		}
 	}
-	if n := tab.count(); n > maxIdle+2 || forgotten < 20000-maxIdle-2 {
-		t.Errorf("%d numbers are in the table, %d were forgotten", n, forgotten)
+	if n := tab.count(); n > maxIdle+3 || len(tab.byName) > maxIdle+3 || tab.idle.Len() > maxIdle {
+		t.Errorf("%d numbers and %d names are in the table", n, len(tab.byName))
 	}
-	if tab.get(open.id) == nil {
-		t.Error("an open stream was forgotten")
+	if tab.get(stream.id) == nil || tab.get(file.id) == nil {
+		t.Error("what is open was forgotten")
+	}
+	if tab.get(first.id) != nil {
+		t.Error("the one that was not used for longest is still there")
+	}
+	done()
+	tab.opened(stream, nil)
+	for i := range maxIdle {
+		tab.lookup(root, fmt.Sprint(i), nil, 1, true, true)
+	}
+	if tab.get(stream.id) != nil || tab.get(file.id) != nil {
+		t.Error("what was closed is kept for ever")
+	}
+	if tab.pin(root) != nil {
+		t.Error("the root is one of many")
 	}
 }

@@ -128,7 +128,6 @@ func mountTree(t *testing.T, change ...func(*Opts)) *mounted {
 		case <-time.After(10 * time.Second):
 			t.Error("the server did not end after its tree was unmounted")
 		}
-		m.tree.Close()
 		if t.Failed() {
 			t.Logf("cluster/log:\n%s", log.shared.text)
 		}

@@ -60,12 +60,11 @@ type Tree struct {
 	dirs     *dirs
 	conns    *conns
 	resolver *rendezvous.Resolver
-	stop     chan struct{}
 }
 
 var _ kernel.Tree = (*Tree)(nil)
 
-// New returns the tree of o and starts the goroutine that keeps its memory flat; Close ends that.
+// New returns the tree of o.
 func New(o Opts) *Tree {
 	t := &Tree{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
@@ -77,19 +76,14 @@ func New(o Opts) *Tree {
 		dirs:          newDirs(),
 		conns:         newConns(),
 		resolver:      &rendezvous.Resolver{Members: o.Cluster},
-		stop:          make(chan struct{}),
 	}
 	t.inodes = newInodes(newDir(t.uid, t.gid,
 		row{name: "dev", node: t.devDir()},
 		row{name: "conn", node: &connsDir{t.folderBase(0555), t}},
 		row{name: "cluster", node: t.clusterDir()},
 	))
-	go t.trim()
 	return t
 }
-
-// Close ends what New started.
-func (t *Tree) Close() { close(t.stop) }
 
 func (t *Tree) folderBase(mode uint32) base {
 	return base{syscall.S_IFDIR | mode, t.uid, t.gid}
@@ -104,20 +98,6 @@ func (t *Tree) groupOr(name string, with, without uint32) (gid, mode uint32) {
 		}
 	}
 	return t.gid, without
-}
-
-// trim has the kernel forget the names that nobody has used for longest, when there are too many.
-func (t *Tree) trim() {
-	for {
-		select {
-		case <-t.inodes.trim:
-			for _, p := range t.inodes.surplus() {
-				t.opts.Server.InvalEntry(p.parent, p.name)
-			}
-		case <-t.stop:
-			return
-		}
-	}
 }
 
 // String implements fuse.RawFileSystem.
@@ -141,8 +121,7 @@ func (t *Tree) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fus
 		return fuse.ENOENT
 	}
 	_, fresh := n.(freshNode)
-	_, passing := n.(passing)
-	ino := t.inodes.lookup(parent, name, n, h.Pid, fresh, passing)
+	ino := t.inodes.lookup(parent, name, n, h.Pid, fresh, isPassing(n) || isPassing(f))
 	t.entry(ino, out)
 	return fuse.OK
 }
@@ -154,9 +133,11 @@ type freshNode interface {
 	join(c caller, stream any, flags uint32) (kernel.Opened, syscall.Errno)
 }
 
-// passing is a node of a name of which there may be any number in the course of time, so the kernel is asked to forget
-// it when there are many.
+// passing is a node of a name of which there may be any number in the course of time, so that not all can be kept. What
+// is in such a folder passes with it.
 type passing interface{ passing() }
+
+func isPassing(n node) bool { _, ok := n.(passing); return ok }
 
 func (t *Tree) entry(ino *inode, out *fuse.EntryOut) {
 	st := ino.node.stat()
@@ -247,7 +228,11 @@ func (t *Tree) OpenFile(ctx context.Context, in *fuse.OpenIn) (kernel.Opened, sy
 	c := callerOf(&in.InHeader)
 	fresh, ok := o.(freshNode)
 	if !ok {
-		return o.open(ctx, c, in.Flags)
+		opened, errno := o.open(ctx, c, in.Flags)
+		if errno == 0 {
+			opened.Done = t.inodes.pin(ino)
+		}
+		return opened, errno
 	}
 	shared, ok := t.inodes.take(ino, c.pid)
 	switch {
@@ -256,7 +241,11 @@ func (t *Tree) OpenFile(ctx context.Context, in *fuse.OpenIn) (kernel.Opened, sy
 	case !ok:
 		return kernel.Opened{}, syscall.ESTALE
 	}
-	return o.open(context.WithValue(ctx, inodeKey{}, ino), c, in.Flags)
+	opened, errno := o.open(context.WithValue(ctx, inodeKey{}, ino), c, in.Flags)
+	if errno != 0 {
+		t.inodes.opened(ino, nil)
+	}
+	return opened, errno
 }
 
 // inodeKey is under which the context of an open holds the number that was taken for it.

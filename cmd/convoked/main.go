@@ -115,7 +115,6 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 		Dir: mount.Dir, Server: server, Cluster: node, Watch: hub, Log: file, Quota: limits,
 		Name: c.cluster, Version: version(), ForeignNet: c.foreignNet == "allow", Ready: ready.Load,
 	})
-	defer tree.Close()
 	server.SetTree(tree)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve() }()

@@ -51,6 +51,9 @@ func (f *file) close() {
 	if f.File != nil {
 		f.File.Release()
 	}
+	if f.Done != nil {
+		f.Done()
+	}
 }
 
 func (t *files) count() int {

@@ -3,8 +3,6 @@ package kernel
 import (
 	"encoding/binary"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // The replies of the requests that the loop answers itself. A reply whose request the kernel has given up is ENOENT
@@ -57,19 +55,6 @@ func (s *Server) notifyPoll(kh uint64) {
 	putNotify(b[:], notifyPoll, 8)
 	binary.NativeEndian.PutUint64(b[sizeOut:], kh)
 	s.writeTo(b[:])
-}
-
-// InvalEntry makes the kernel drop what it remembers of name in the folder parent. The kernel takes the folder's lock
-// for it, which may be held for a look-up that waits for an answer: never call it where requests are answered. For the
-// same reason this write(2) is one that the Go scheduler knows of: a raw one would keep a processor from those who
-// answer, or the garbage collector from stopping it, and both would wait for ever.
-func (s *Server) InvalEntry(parent uint64, name string) {
-	b := make([]byte, sizeOut+16+len(name)+1) // struct fuse_notify_inval_entry_out, the name, NUL
-	putNotify(b, notifyInvalEntry, len(b)-sizeOut)
-	binary.NativeEndian.PutUint64(b[sizeOut:], parent)
-	binary.NativeEndian.PutUint32(b[sizeOut+8:], uint32(len(name)))
-	copy(b[sizeOut+16:], name)
-	_, _ = unix.Write(s.fd, b) // ENOENT: the kernel has forgotten it
 }
 
 const sizeOut = 16 // sizeOutHeader, as a constant for array types

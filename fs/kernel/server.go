@@ -54,6 +54,7 @@ type Opened struct {
 	Endpoint *Endpoint // which OpenFile holds (Endpoint.Hold); the loop drops it at RELEASE
 	File     File
 	Flags    uint32 // FOPEN_ flags
+	Done     func() // optional: called once, when no descriptor has the file open any more
 }
 
 // A File is an open file that is no stream. It is also a Reader, a Writer or a Flusher, or several of them.

@@ -25,8 +25,7 @@ const (
 )
 
 const (
-	notifyPoll       = 1 // FUSE_NOTIFY_POLL
-	notifyInvalEntry = 3 // FUSE_NOTIFY_INVAL_ENTRY
+	notifyPoll = 1 // FUSE_NOTIFY_POLL
 
 	pollScheduleNotify = 1 // FUSE_POLL_SCHEDULE_NOTIFY
 )
