@@ -74,7 +74,7 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	spareProcs()
+	tuneRuntime()
 	limits := quota.New(maxFiles / 2)
 	for _, l := range c.limits {
 		if err := limits.Set(l); err != nil {

@@ -29,6 +29,8 @@ const (
 	// keepBuffer is the size from which a blocked WRITE keeps the buffer it came in instead of copying it.
 	keepBuffer = 64 << 10
 
+	maxSpare = 4 // readers that are kept when they are not needed
+
 	inSize  = MaxWrite + 4096
 	outSize = maxReply + 4096
 )
@@ -109,7 +111,8 @@ type Server struct {
 	standing int32        // readers that stay when nothing waits; set once, by Serve
 	idle     atomic.Int32 // readers in read(2)
 	another  func()       // starts one more reader
-	spare    sync.Pool    // of *reader: those that were needed for a while
+	smu      sync.Mutex
+	spare    []*reader // guarded by smu: those that were needed for a while
 }
 
 // NewServer returns a server for the kernel's connection fd, as [Mount] made it. The server owns fd. tree may be set
@@ -147,11 +150,11 @@ func (w logWriter) Write(p []byte) (int, error) {
 // Serve answers requests until the file system is unmounted, and returns once all its goroutines have ended. Requests
 // that still wait then are interrupted.
 func (s *Server) Serve() error {
-	// One thread that reads and one that polls do best on two processors: two would take turns, and each turn is a cold
-	// cache. None of them waits for anything but requests.
-	s.standing = int32(max(1, min(4, runtime.NumCPU()/2)))
+	// Two readers, so that one reads on while the other answers an open; one poller for two processors, since two would
+	// take turns, and each turn is a cold cache.
+	s.standing = int32(max(2, min(4, runtime.NumCPU())))
 	var side sync.WaitGroup
-	for range s.standing {
+	for range max(1, min(4, runtime.NumCPU()/2)) {
 		side.Go(func() { s.sockets.poll(s.getReply()) })
 	}
 	side.Go(func() { s.wakes.serve(s.getReply()) })
@@ -202,10 +205,24 @@ func (r *reader) giveAway() *[]byte {
 }
 
 func (s *Server) newReader() *reader {
-	if r, ok := s.spare.Get().(*reader); ok {
+	s.smu.Lock()
+	defer s.smu.Unlock()
+	if n := len(s.spare); n > 0 {
+		r := s.spare[n-1]
+		s.spare = s.spare[:n-1]
 		return r
 	}
 	return &reader{s: s, out: make([]byte, outSize)}
+}
+
+// keep keeps a reader that is not needed for the next time, and a few at the most. A sync.Pool would let go of them at
+// each garbage collection, and then all of their two megabytes would be cleared, and so be real, again and again.
+func (s *Server) keep(r *reader) {
+	s.smu.Lock()
+	defer s.smu.Unlock()
+	if len(s.spare) < maxSpare {
+		s.spare = append(s.spare, r)
+	}
 }
 
 // read answers requests until the file system is unmounted, or until there are readers enough without this one.
@@ -216,7 +233,7 @@ func (s *Server) read() (unmounted bool, err error) {
 			return true, err
 		}
 		if r.aside && s.idle.Load() >= s.standing {
-			s.spare.Put(r)
+			s.keep(r)
 			return false, nil
 		}
 	}
