@@ -19,7 +19,7 @@ func bareTree(t testing.TB) (*Tree, *fakeCluster) {
 	cl := newFakeCluster()
 	log := NewLog(slog.LevelInfo)
 	log.Report(slog.New(log))
-	tr := New(Opts{Cluster: cl, Log: log, Quota: quota.New(0), Name: "test"})
+	tr := New(Opts{Cluster: cl, Log: log, Quota: quota.New(1 << 20), Name: "test"})
 	return tr, cl
 }
 

@@ -150,20 +150,6 @@ func (s *logText) spend(uid uint32, now int64) (ok bool, dropped int) {
 	return true, dropped
 }
 
-// escape makes a foreign string harmless in a line of text: what is no printable ASCII, the blank and the backslash
-// become \xHH.
-func escape(s string) string {
-	var b []byte
-	for i := range len(s) {
-		if c := s[i]; c > ' ' && c < 0x7f && c != '\\' {
-			b = append(b, c)
-		} else {
-			b = fmt.Appendf(b, `\x%02x`, c)
-		}
-	}
-	return string(b)
-}
-
 var _ opener = (*logNode)(nil)
 
 // logNode is cluster/log. Unlike other files it has a size, and can be read at any place: `tail -f` works.

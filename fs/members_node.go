@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/convoke-fs/convoke/cluster"
+	"github.com/convoke-fs/convoke/cluster/watch"
 )
 
 var (
@@ -67,7 +68,7 @@ func newMemberDir(t *Tree, name string) *memberDir {
 		row{name: "state", node: line(func(m member) string { return m.State.String() })},
 		row{name: "role", node: line(role)},
 		row{name: "boot", node: line(func(m member) string { return strconv.FormatUint(m.Boot, 10) })},
-		row{name: "version", node: line(func(m member) string { return m.Version })},
+		row{name: "version", node: line(func(m member) string { return watch.Escape(m.Version) })},
 		row{name: "tags", node: newState(0444, t.uid, t.gid, func() string {
 			m, _ := t.member(name)
 			return tags(m, "\n")
@@ -99,7 +100,7 @@ func tags(m member, end string) string {
 	slices.Sort(keys)
 	var b strings.Builder
 	for _, k := range keys {
-		b.WriteString(escape(k) + "=" + escape(m.Tags[k]) + end)
+		b.WriteString(watch.Escape(k) + "=" + watch.Escape(m.Tags[k]) + end)
 	}
 	return b.String()
 }

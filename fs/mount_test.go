@@ -94,7 +94,7 @@ type mounted struct {
 func mountTree(t *testing.T, change ...func(*Opts)) *mounted {
 	t.Helper()
 	needFuse(t)
-	m := &mounted{t: t, dir: t.TempDir(), cluster: newFakeCluster(), watch: watch.NewHub(), quota: quota.New(0)}
+	m := &mounted{t: t, dir: t.TempDir(), cluster: newFakeCluster(), watch: watch.NewHub(), quota: quota.New(1 << 20)}
 	log := NewLog(slog.LevelDebug)
 	log.Report(slog.New(log))
 	fd, mp, err := kernel.Mount(m.dir)

@@ -74,8 +74,8 @@ func TestEscape_FieldsStayFields(t *testing.T) {
 		"é":          `\xC3\xA9`,
 		"\x7f":       `\x7F`,
 	} {
-		if got := escape(in); got != want {
-			t.Errorf("escape(%q) = %q, want %q", in, got, want)
+		if got := Escape(in); got != want {
+			t.Errorf("Escape(%q) = %q, want %q", in, got, want)
 		}
 	}
 }

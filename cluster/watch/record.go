@@ -25,16 +25,16 @@ func newRecord(at time.Time, kind Kind, fields ...string) *record {
 	b.WriteString(string(kind))
 	for _, f := range fields {
 		b.WriteByte(' ')
-		b.WriteString(escape(f))
+		b.WriteString(Escape(f))
 	}
 	b.WriteByte('\n')
 	return &record{kind: kind, body: b.String()}
 }
 
-// escape makes one field of any string: bytes that would end the field or the
-// line, or that a terminal obeys, become \xHH. Names are valid before they come
-// here; this is the guard for those that are not.
-func escape(s string) string {
+// Escape makes one field of any string: bytes that would end the field or the
+// line, or that a terminal obeys, become \xHH, and the empty string a minus. It
+// guards all lines against strings that come from other members.
+func Escape(s string) string {
 	plain := s != ""
 	for i := 0; plain && i < len(s); i++ {
 		plain = plainByte(s[i])

@@ -218,7 +218,7 @@ func (c *config) validate() error {
 	if len(c.join) > 0 && c.keyFile == "" && !c.insecure {
 		return errors.New("--join needs --key-file: members know each other by the cluster's key (convoke keygen makes one)")
 	}
-	limits := quota.New(0)
+	limits := quota.New(1)
 	for _, l := range c.limits {
 		if err := limits.Set(l); err != nil {
 			return err

@@ -75,7 +75,7 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 		return err
 	}
 	tuneRuntime()
-	limits := quota.New(maxFiles / 2)
+	limits := quota.New(maxFiles)
 	for _, l := range c.limits {
 		if err := limits.Set(l); err != nil {
 			return err

@@ -111,7 +111,7 @@ type harness struct {
 }
 
 func newHarness(t testing.TB) *harness {
-	s, err := NewServer(-1, Options{Log: slog.New(slog.DiscardHandler), Quota: quota.New(0)})
+	s, err := NewServer(-1, Options{Log: slog.New(slog.DiscardHandler), Quota: quota.New(1 << 20)})
 	if err != nil {
 		t.Fatal(err)
 	}

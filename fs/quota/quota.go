@@ -29,21 +29,25 @@ var Defaults = [nResources]int64{16384, 256, 16384, 32 << 20, 1024}
 func (r Resource) String() string { return names[r] }
 
 // A Table holds the limits and the counts of all users. Its methods may be called from any goroutine and never wait.
-// Root has no limit: who is root can stop the daemon anyway, and must be able to look when a user has used his share up.
+// Root has no limit of his own: who is root can stop the daemon anyway, and must be able to look when a user has used his
+// share up.
 type Table struct {
 	mu     sync.Mutex
 	all    [nResources]int64             // guarded by mu; the limit of users who have none of their own
+	free   int64                         // guarded by mu; descriptors that are left for streams of anybody
 	own    map[uint32][nResources]int64  // guarded by mu; -1: none of his own
 	counts map[uint32]*[nResources]int64 // guarded by mu
 }
 
-// New returns a table with the default limits. maxStreams bounds the limit of streams, since each of them costs the
-// daemon a descriptor; 0 leaves it as it is.
-func New(maxStreams int64) *Table {
+// reserved is how many descriptors stay the daemon's own.
+const reserved = 256
+
+// New returns a table with the default limits, for a daemon that may have so many descriptors. Each stream costs it one:
+// a user gets half of them at the most, and all users together, root among them, all but a few.
+func New(descriptors int64) *Table {
 	t := &Table{all: Defaults, own: map[uint32][nResources]int64{}, counts: map[uint32]*[nResources]int64{}}
-	if maxStreams > 0 {
-		t.all[Streams] = min(t.all[Streams], maxStreams)
-	}
+	t.all[Streams] = min(t.all[Streams], descriptors/2)
+	t.free = max(descriptors-reserved, 0)
 	return t
 }
 
@@ -97,8 +101,11 @@ func (t *Table) Take(uid uint32, r Resource, n int64) bool {
 	if own, ok := t.own[uid]; ok && own[r] >= 0 {
 		limit = own[r]
 	}
-	if uid != 0 && c[r]+n > limit {
+	if uid != 0 && c[r]+n > limit || r == Streams && n > t.free {
 		return false
+	}
+	if r == Streams {
+		t.free -= n
 	}
 	c[r] += n
 	t.counts[uid] = c
@@ -109,6 +116,9 @@ func (t *Table) Take(uid uint32, r Resource, n int64) bool {
 func (t *Table) Give(uid uint32, r Resource, n int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if r == Streams {
+		t.free += n
+	}
 	c := t.counts[uid]
 	c[r] -= n
 	if *c == [nResources]int64{} {
