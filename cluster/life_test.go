@@ -153,34 +153,34 @@ func TestNode_TagsAreToldAndBounded(t *testing.T) {
 			return ""
 		}
 		rs := follow(two)
-		if err := one.SetTag("zone", "eu=west,1"); err != nil {
+		if err := one.SetTag(t.Context(), "zone", "eu=west,1"); err != nil {
 			t.Fatal(err)
 		}
-		if err := one.SetTag("rack", "7"); err != nil {
+		if err := one.SetTag(t.Context(), "rack", "7"); err != nil {
 			t.Fatal(err)
 		}
 		within(t, 2*time.Second, "node2 sees the tags", func() bool { return seen("zone") == "eu=west,1" && seen("rack") == "7" })
-		if err := one.SetTag("zone", ""); err != nil {
+		if err := one.SetTag(t.Context(), "zone", ""); err != nil {
 			t.Fatal(err)
 		}
 		within(t, 2*time.Second, "node2 sees one go", func() bool { return seen("zone") == "" && seen("rack") == "7" })
 
 		for _, key := range []string{"", "id", "name", "addr", "state", "role", "boot", "version", "tags", "a b", ".a", "a=b", "a\n", strings.Repeat("k", 128)} {
-			if err := one.SetTag(key, "x"); !errors.Is(err, ErrInvalid) {
+			if err := one.SetTag(t.Context(), key, "x"); !errors.Is(err, ErrInvalid) {
 				t.Errorf("tag %q: %v, want ErrInvalid", key, err)
 			}
 		}
 		for _, value := range []string{"a b", "a\n", "\x1b", "é", "\x7f"} {
-			if err := one.SetTag("key", value); !errors.Is(err, ErrInvalid) {
+			if err := one.SetTag(t.Context(), "key", value); !errors.Is(err, ErrInvalid) {
 				t.Errorf("value %q: %v, want ErrInvalid", value, err)
 			}
 		}
-		if err := one.SetTag("big", strings.Repeat("v", 500)); !errors.Is(err, ErrTooLarge) {
+		if err := one.SetTag(t.Context(), "big", strings.Repeat("v", 500)); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("500 bytes: %v, want ErrTooLarge", err)
 		}
 		// What is not refused arrives: the limit is that of the gossip.
 		size := 0
-		for size = 450; size > 0 && one.SetTag("big", strings.Repeat("v", size)) != nil; size-- {
+		for size = 450; size > 0 && one.SetTag(t.Context(), "big", strings.Repeat("v", size)) != nil; size-- {
 		}
 		within(t, 2*time.Second, fmt.Sprintf("node2 sees a tag of %d bytes", size), func() bool { return len(seen("big")) == size })
 		if size < 350 {
@@ -336,7 +336,7 @@ func TestNode_ParallelUseOfEverything(t *testing.T) {
 				for j := range 10 {
 					switch (i + j) % 4 {
 					case 0:
-						two.SetTag(fmt.Sprint("k", i), fmt.Sprint(j))
+						two.SetTag(t.Context(), fmt.Sprint("k", i), fmt.Sprint(j))
 					case 1:
 						two.Leave(t.Context())
 					case 2:

@@ -238,11 +238,11 @@ func (n *Node) Member(name string) (netip.Addr, bool) {
 // value consists of visible ASCII without blanks, else the error is ErrInvalid.
 // It is ErrTooLarge when tags and what the node says of itself exceed 512 bytes.
 // SetTag waits until the change is on its way, below a second.
-func (n *Node) SetTag(key, value string) error {
+func (n *Node) SetTag(ctx context.Context, key, value string) error {
 	if err := checkTag(key, value); err != nil {
 		return err
 	}
-	release, err := n.begins(n.ctx)
+	release, err := n.begins(ctx)
 	if err != nil {
 		return err
 	}

@@ -154,7 +154,7 @@ func TestNode_CloseIsSeenAsLeft(t *testing.T) {
 				t.Errorf("Member of one that left = %v, want none", ip)
 			}
 		}
-		if err := nodes[4].SetTag("a", "b"); !errors.Is(err, ErrClosed) {
+		if err := nodes[4].SetTag(t.Context(), "a", "b"); !errors.Is(err, ErrClosed) {
 			t.Errorf("SetTag after Close: %v, want ErrClosed", err)
 		}
 		if _, err := nodes[4].Join(t.Context(), []string{at(1).String()}); !errors.Is(err, ErrClosed) {
@@ -354,7 +354,7 @@ func TestNode_WithoutKeyItIsAClusterOfOne(t *testing.T) {
 		if err := n.Leave(t.Context()); err != nil {
 			t.Errorf("Leave: %v", err)
 		}
-		if err := n.SetTag("zone", "a"); err != nil || n.Self().Tags["zone"] != "a" {
+		if err := n.SetTag(t.Context(), "zone", "a"); err != nil || n.Self().Tags["zone"] != "a" {
 			t.Errorf("SetTag: %v, tags %v", err, n.Self().Tags)
 		}
 	})

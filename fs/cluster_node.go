@@ -82,9 +82,9 @@ func (t *Tree) clusterVerbs() verbs {
 				}
 				return nil
 			},
-			run: func(_ context.Context, args []string) error {
+			run: func(ctx context.Context, args []string) error {
 				key, value, _ := strings.Cut(args[0], "=")
-				return cl.SetTag(key, value)
+				return cl.SetTag(ctx, key, value)
 			}},
 	}
 }

@@ -17,7 +17,6 @@ import (
 type conn struct {
 	tree     *Tree
 	id       uint64 // the inode number of its open file
-	ino      *inode
 	path     string
 	uid, gid uint32 // of the opener
 	pid      int
@@ -46,7 +45,7 @@ func newConns() *conns { return &conns{byID: map[uint64]*conn{}} }
 
 // add makes a connection whose socket is open part of the tree, under its inode's number, with a first open file.
 func (cs *conns) add(t *Tree, ino *inode, c *conn, flags uint32) kernel.Opened {
-	c.id, c.ino, c.start = ino.id, ino, time.Now()
+	c.id, c.start = ino.id, time.Now()
 	c.sock = t.opts.Server.NewSocket(c.fd, c.datagram)
 	c.ep = t.opts.Server.NewEndpoint(connStream{c.sock, c})
 	c.ep.Hold(writes(flags)) // before anybody can open and close it through conn/
@@ -94,12 +93,16 @@ func (s connStream) Close() {
 	cs.in.Add(s.In.Load())
 	cs.out.Add(s.Out.Load())
 	s.Socket.Close()
-	c.tree.inodes.opened(c.ino, nil)
 	c.tree.opts.Quota.Give(c.uid, quota.Streams, 1)
 }
 
-// openAgain gives another open file of the connection.
-func (c *conn) openAgain(flags uint32) (kernel.Opened, syscall.Errno) {
+// openAgain gives another open file of the connection to by. The network namespace is asked for again: a connection of
+// this one is a way into it.
+func (c *conn) openAgain(by caller, flags uint32) (kernel.Opened, syscall.Errno) {
+	if err := c.tree.sameNet(by); err != nil {
+		c.tree.log.refused(by, "open "+c.path+" again", err)
+		return kernel.Opened{}, errno(err)
+	}
 	if !c.ep.Hold(writes(flags)) {
 		return kernel.Opened{}, syscall.ENOENT
 	}

@@ -83,11 +83,11 @@ func (n *dataNode) stat() stat {
 
 func (n *dataNode) mayWait() bool { return false }
 
-func (n *dataNode) open(ctx context.Context, _ caller, flags uint32) (kernel.Opened, syscall.Errno) {
+func (n *dataNode) open(ctx context.Context, c caller, flags uint32) (kernel.Opened, syscall.Errno) {
 	n.c.tree.inodes.opened(ctx.Value(inodeKey{}).(*inode), n.c)
-	return n.c.openAgain(flags)
+	return n.c.openAgain(c, flags)
 }
 
-func (n *dataNode) join(_ caller, _ any, flags uint32) (kernel.Opened, syscall.Errno) {
-	return n.c.openAgain(flags)
+func (n *dataNode) join(c caller, _ any, flags uint32) (kernel.Opened, syscall.Errno) {
+	return n.c.openAgain(c, flags)
 }

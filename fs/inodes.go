@@ -11,9 +11,8 @@ const (
 	// Streams get the small numbers, since people type them; everything else begins here.
 	firstOther = 1 << 48
 
-	maxIdle  = 4096 // numbers that are kept though nobody uses them
-	maxRaced = 1024
-	raceTime = 10 * time.Second
+	maxIdle  = 4096 // numbers of one user that are kept though nobody uses them
+	maxRaced = 256  // races of one user that are remembered
 )
 
 // inode is a node that the kernel knows.
@@ -22,11 +21,12 @@ type inode struct {
 	parent *inode
 	name   string
 	node   node
+	uid    uint32 // who looked it up first
 
 	lookups uint64        // guarded by inodes.mu: how often the kernel was told, less what it forgot
 	taken   bool          // guarded by inodes.mu: a stream that has been opened, so its name leads elsewhere now
 	stream  any           // guarded by inodes.mu: what a taken stream's open made of it, once it has
-	pins    int           // guarded by inodes.mu: how often it is open, if it is one of many
+	pins    int           // guarded by inodes.mu: how often it is open
 	idle    *list.Element // guarded by inodes.mu: its place among the numbers that nobody uses
 }
 
@@ -39,6 +39,7 @@ type place struct {
 // race is what is remembered of a caller who came second to a stream's number.
 type race struct {
 	at    place
+	uid   uint32
 	stale uint64 // the number he was refused
 	mine  *inode // the one he was told since then, and nobody else
 	when  time.Time
@@ -47,12 +48,12 @@ type race struct {
 // inodes is the table of what the kernel knows.
 type inodes struct {
 	mu     sync.Mutex
-	stream uint64            // guarded by mu: the next number of a stream
-	other  uint64            // guarded by mu: the next number of anything else
-	byID   map[uint64]*inode // guarded by mu
-	byName map[place]*inode  // guarded by mu: what a look-up of the name finds
-	raced  map[uint32]*race  // guarded by mu: by thread
-	idle   list.List         // guarded by mu: of *inode, the longest unused first
+	stream uint64                // guarded by mu: the next number of a stream
+	other  uint64                // guarded by mu: the next number of anything else
+	byID   map[uint64]*inode     // guarded by mu
+	byName map[place]*inode      // guarded by mu: what a look-up of the name finds
+	raced  map[uint32]*race      // guarded by mu: by thread
+	idle   map[uint32]*list.List // guarded by mu: of *inode, by uid, the longest unused first
 }
 
 func newInodes(root node) *inodes {
@@ -63,6 +64,7 @@ func newInodes(root node) *inodes {
 		byID:   map[uint64]*inode{rootIno: r},
 		byName: map[place]*inode{},
 		raced:  map[uint32]*race{},
+		idle:   map[uint32]*list.List{},
 	}
 }
 
@@ -74,31 +76,37 @@ func (t *inodes) get(id uint64) *inode {
 
 // lookup returns the number under which the kernel is told of a name, and counts it. fresh: the name leads to a new
 // number after each open. passing: the name is one of many that may never be used.
-func (t *inodes) lookup(parent *inode, name string, n node, thread uint32, fresh, passing bool) *inode {
+func (t *inodes) lookup(parent *inode, name string, n node, c caller, fresh, passing bool) *inode {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	at := place{parent.id, name}
 	ino := t.byName[at]
-	if r := t.raced[thread]; fresh && r != nil && r.at == at {
+	if s, ok := n.(*socketNode); ok && ino != nil && ino.node != node(s) {
+		ino = nil // another socket had the name before
+	}
+	if r := t.raced[c.pid]; fresh && r != nil && r.at == at {
 		// The kernel looks up twice, and forgets the first answer in between where the name led elsewhere before.
 		if r.mine == nil || t.byID[r.mine.id] != r.mine {
-			r.mine = t.make(parent, name, n, true)
+			r.mine = t.make(parent, name, n, c.uid, true)
 		}
 		ino = r.mine
 	}
 	if ino == nil {
-		ino = t.make(parent, name, n, fresh)
+		ino = t.make(parent, name, n, c.uid, fresh)
 		t.byName[at] = ino
 	}
 	ino.lookups++
 	if passing {
 		t.rest(ino)
 	}
+	if parent.idle != nil {
+		t.rest(parent) // in use, by him who looks into it
+	}
 	return ino
 }
 
-func (t *inodes) make(parent *inode, name string, n node, fresh bool) *inode {
-	ino := &inode{parent: parent, name: name, node: n}
+func (t *inodes) make(parent *inode, name string, n node, uid uint32, fresh bool) *inode {
+	ino := &inode{parent: parent, name: name, node: n, uid: uid}
 	if fresh {
 		ino.id = t.stream
 		t.stream++
@@ -110,28 +118,34 @@ func (t *inodes) make(parent *inode, name string, n node, fresh bool) *inode {
 	return ino
 }
 
-// rest puts a number at the end of those that nobody uses. When there are too many, the one that was not used for
-// longest is forgotten, though the kernel may remember it: the kernel is told ESTALE when it comes back to it, and then
+// rest puts a number at the end of those that nobody uses. When a user has looked up too many, the one of them that was
+// not used for longest is forgotten, though the kernel may remember it: the kernel is told ESTALE when it comes back to it, and then
 // looks the name up again. (It could be asked to forget a name, but that takes the folder's lock, which a look-up holds
 // while it waits for this process: killed at that moment, neither would ever go away.)
 func (t *inodes) rest(ino *inode) {
 	switch {
 	case ino.pins > 0:
 	case ino.idle != nil:
-		t.idle.MoveToBack(ino.idle)
+		t.idle[ino.uid].MoveToBack(ino.idle)
 	default:
-		ino.idle = t.idle.PushBack(ino)
-		if t.idle.Len() > maxIdle {
-			t.drop(t.idle.Front().Value.(*inode))
+		l := t.idle[ino.uid]
+		if l == nil {
+			l = list.New()
+			t.idle[ino.uid] = l
+		}
+		ino.idle = l.PushBack(ino)
+		if l.Len() > maxIdle {
+			t.drop(l.Front().Value.(*inode))
 		}
 	}
 }
 
-// pin keeps a number while it is open, until the function that it returns is called. nil: it is not one of many.
+// pin keeps a number, and the stream that is open under it, until the function that it returns is called. nil: it is
+// kept anyway.
 func (t *inodes) pin(ino *inode) func() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if ino.idle == nil && ino.pins == 0 || t.byID[ino.id] != ino {
+	if !ino.taken && ino.idle == nil && ino.pins == 0 || t.byID[ino.id] != ino {
 		return nil
 	}
 	t.unrest(ino)
@@ -139,16 +153,23 @@ func (t *inodes) pin(ino *inode) func() {
 	return func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		if ino.pins--; ino.pins == 0 && t.byID[ino.id] == ino {
-			t.rest(ino)
+		if ino.pins--; ino.pins == 0 {
+			ino.stream = nil
+			if t.byID[ino.id] == ino {
+				t.rest(ino)
+			}
 		}
 	}
 }
 
 func (t *inodes) unrest(ino *inode) {
 	if ino.idle != nil {
-		t.idle.Remove(ino.idle)
+		l := t.idle[ino.uid]
+		l.Remove(ino.idle)
 		ino.idle = nil
+		if l.Len() == 0 {
+			delete(t.idle, ino.uid)
+		}
 	}
 }
 
@@ -191,41 +212,52 @@ func (t *inodes) unlink(parent *inode, name string) {
 // take claims a stream's number for the caller of an open. ok is false when it has been taken; then shared is what
 // its open made of it, if the caller means just that stream and lost no race: he has been refused the same number
 // before and has not looked the name up again since, so he opens it through /dev/fd or /proc.
-func (t *inodes) take(ino *inode, thread uint32) (shared any, ok bool) {
+func (t *inodes) take(ino *inode, c caller) (shared any, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byID[ino.id] != ino {
 		return nil, false // forgotten since it was found
 	}
-	r := t.raced[thread]
+	r := t.raced[c.pid]
 	if !ino.taken {
 		ino.taken = true
 		t.unlist(ino)
 		t.unrest(ino)
 		if r != nil && r.mine == ino {
-			delete(t.raced, thread)
+			delete(t.raced, c.pid)
 		}
 		return nil, true
 	}
 	if r != nil && r.stale == ino.id && r.mine == nil && ino.stream != nil {
-		delete(t.raced, thread)
+		delete(t.raced, c.pid)
 		return ino.stream, false
 	}
-	now := time.Now()
-	if len(t.raced) >= maxRaced {
-		for k, old := range t.raced {
-			if now.Sub(old.when) > raceTime {
-				delete(t.raced, k)
-			}
-		}
-	}
-	if len(t.raced) < maxRaced {
-		t.raced[thread] = &race{at: place{ino.parent.id, ino.name}, stale: ino.id, when: now}
-	}
+	t.lost(c, &race{at: place{ino.parent.id, ino.name}, uid: c.uid, stale: ino.id, when: time.Now()})
 	return nil, false
 }
 
-// opened notes what the open of a taken number made of it; nil when it failed or its last file is closed.
+// lost remembers a race. Of one user only so many are remembered: his oldest one goes for his newest.
+func (t *inodes) lost(c caller, r *race) {
+	if len(t.raced) >= maxRaced {
+		var oldest *race
+		var thread uint32
+		own := 0
+		for k, old := range t.raced {
+			if old.uid == c.uid {
+				own++
+				if oldest == nil || old.when.Before(oldest.when) {
+					oldest, thread = old, k
+				}
+			}
+		}
+		if own >= maxRaced {
+			delete(t.raced, thread)
+		}
+	}
+	t.raced[c.pid] = r
+}
+
+// opened notes what the open of a taken number made of it; nil when it failed.
 func (t *inodes) opened(ino *inode, stream any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

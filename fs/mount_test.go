@@ -67,7 +67,7 @@ func (f *fakeCluster) Join(_ context.Context, addrs []string) (int, error) {
 }
 func (f *fakeCluster) Leave(context.Context) error                 { return f.call("leave") }
 func (f *fakeCluster) Remove(_ context.Context, name string) error { return f.call("remove %s", name) }
-func (f *fakeCluster) SetTag(key, value string) error {
+func (f *fakeCluster) SetTag(_ context.Context, key, value string) error {
 	f.tagged <- key + "=" + value
 	return f.call("tag %s=%s", key, value)
 }

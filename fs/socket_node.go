@@ -122,7 +122,7 @@ func (t *Tree) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse
 	if e := d.bind(name, s); e != 0 {
 		return fuse.Status(e)
 	}
-	t.entry(t.inodes.lookup(parent, name, s, in.Pid, false, false), out)
+	t.entry(t.inodes.lookup(parent, name, s, callerOf(&in.InHeader), false, false), out)
 	return fuse.OK
 }
 

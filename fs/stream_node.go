@@ -59,7 +59,7 @@ func (n *streamNode) join(c caller, stream any, flags uint32) (kernel.Opened, sy
 	if c.uid != cn.uid && c.uid != 0 {
 		return kernel.Opened{}, syscall.EACCES
 	}
-	return cn.openAgain(flags)
+	return cn.openAgain(c, flags)
 }
 
 // connect makes the connection that the path names, for c.

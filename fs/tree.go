@@ -29,7 +29,7 @@ type Cluster interface {
 	Join(ctx context.Context, addrs []string) (int, error)
 	Leave(ctx context.Context) error
 	Remove(ctx context.Context, name string) error
-	SetTag(key, value string) error
+	SetTag(ctx context.Context, key, value string) error
 }
 
 // Opts are what a tree is made of.
@@ -121,7 +121,7 @@ func (t *Tree) Lookup(_ <-chan struct{}, h *fuse.InHeader, name string, out *fus
 		return fuse.ENOENT
 	}
 	_, fresh := n.(freshNode)
-	ino := t.inodes.lookup(parent, name, n, h.Pid, fresh, isPassing(n) || isPassing(f))
+	ino := t.inodes.lookup(parent, name, n, callerOf(h), fresh, isPassing(n) || isPassing(f))
 	t.entry(ino, out)
 	return fuse.OK
 }
@@ -234,16 +234,22 @@ func (t *Tree) OpenFile(ctx context.Context, in *fuse.OpenIn) (kernel.Opened, sy
 		}
 		return opened, errno
 	}
-	shared, ok := t.inodes.take(ino, c.pid)
+	shared, ok := t.inodes.take(ino, c)
+	var opened kernel.Opened
+	var errno syscall.Errno
 	switch {
+	case ok:
+		opened, errno = o.open(context.WithValue(ctx, inodeKey{}, ino), c, in.Flags)
+		if errno != 0 {
+			t.inodes.opened(ino, nil)
+		}
 	case shared != nil:
-		return fresh.join(c, shared, in.Flags)
-	case !ok:
-		return kernel.Opened{}, syscall.ESTALE
+		opened, errno = fresh.join(c, shared, in.Flags)
+	default:
+		errno = syscall.ESTALE
 	}
-	opened, errno := o.open(context.WithValue(ctx, inodeKey{}, ino), c, in.Flags)
-	if errno != 0 {
-		t.inodes.opened(ino, nil)
+	if errno == 0 {
+		opened.Done = t.inodes.pin(ino)
 	}
 	return opened, errno
 }

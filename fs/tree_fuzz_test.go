@@ -37,8 +37,8 @@ func FuzzLookup(f *testing.F) {
 		for id, n := range told {
 			tr.Forget(id, n)
 		}
-		if n := tr.inodes.count(); n != 1 || tr.inodes.idle.Len() != 0 {
-			t.Errorf("%q: %d numbers and %d idle names are left", path, n, tr.inodes.idle.Len())
+		if n := tr.inodes.count(); n != 1 || len(tr.inodes.idle) != 0 {
+			t.Errorf("%q: %d numbers and idle names of %d users are left", path, n, len(tr.inodes.idle))
 		}
 	})
 }

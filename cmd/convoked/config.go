@@ -33,7 +33,7 @@ type config struct {
 
 var (
 	errHelp  = pflag.ErrHelp
-	errUsage = errors.New("usage")
+	errUsage = errors.New("see convoked --help")
 )
 
 // flags returns the flag set that fills c; its order is the order of the help.
@@ -100,10 +100,10 @@ func parseConfig(args []string, env func(string) (string, bool)) (*config, error
 	if c.mountPoint == "" {
 		c.mountPoint = defaultDir("/n", "XDG_RUNTIME_DIR", "", "n")
 	}
-	if c.mountPoint == "" {
+	if c.mountPoint == "" && !c.check {
 		return nil, fmt.Errorf("no MOUNTPOINT, and XDG_RUNTIME_DIR is not set: %w", errUsage)
 	}
-	if c.runDir == "" || c.stateDir == "" {
+	if (c.runDir == "" || c.stateDir == "") && !c.check {
 		return nil, fmt.Errorf("no --run or --state, and neither XDG_RUNTIME_DIR nor HOME says where: %w", errUsage)
 	}
 	return c, c.validate()

@@ -86,7 +86,7 @@ func TestRun_ExitStatuses(t *testing.T) {
 	}{
 		{"--help", exitDone, "Usage: convoked"},
 		{"--version", exitDone, "convoked "},
-		{"--nope", exitUsage, "Try 'convoked --help'"},
+		{"--nope", exitUsage, "see convoked --help"},
 		{"--state /s --run /r --check /m", exitDone, ""},
 		{"--state /s --run /r --check --key-file /nonexistent /m", exitConfig, "no such file"},
 		{"--state /s --run /r --check --key-file " + open + " /m", exitConfig, "convoked: "}, // readable by others

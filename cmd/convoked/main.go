@@ -39,7 +39,6 @@ func run(args []string, stdout, stderr io.Writer) int {
 	case err != nil:
 		fmt.Fprintf(stderr, "convoked: %v\n", err)
 		if errors.Is(err, errUsage) {
-			fmt.Fprintln(stderr, "Try 'convoked --help'.")
 			return exitUsage
 		}
 		return exitConfig

@@ -17,12 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// harden keeps the key out of core files and from debuggers.
+// harden keeps the key out of core files and from debuggers. The limit of core files is 1 and not 0: only at 1 does the
+// kernel also leave the program alone that core_pattern may name (core(5)), and a byte is too little for a file.
 func harden() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("prctl: %w", err)
 	}
-	return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
+	return unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1})
 }
 
 // raiseFiles raises the limit of descriptors to the hard one and returns it: each stream is one.

@@ -39,9 +39,9 @@ type Endpoint struct {
 	writes queue // guarded by wmu, which also serialises Stream.Write
 
 	pmu     sync.Mutex
-	pollers []uint64 // guarded by pmu: kernel handles that want a NOTIFY_POLL
-	closed  bool     // written with rmu, wmu and pmu held, read with any of them
-	waking  bool     // guarded by the server's wake list: is on it
+	pollers map[uint64]struct{} // guarded by pmu: kernel handles that want a NOTIFY_POLL
+	closed  bool                // written with rmu, wmu and pmu held, read with any of them
+	waking  bool                // guarded by the server's wake list: is on it
 
 	hmu      sync.Mutex
 	handles  int  // guarded by hmu: open files
@@ -189,7 +189,10 @@ func (e *Endpoint) poll(in *pollIn) {
 	revents := uint32(pollHangup)
 	if !e.closed {
 		if in.Flags&pollScheduleNotify != 0 {
-			e.note(in.Kh)
+			if e.pollers == nil {
+				e.pollers = map[uint64]struct{}{}
+			}
+			e.pollers[in.Kh] = struct{}{}
 			e.stream.Arm(e)
 		}
 		revents = e.stream.Poll()
@@ -197,13 +200,11 @@ func (e *Endpoint) poll(in *pollIn) {
 	e.s.replyPoll(in.Unique, revents)
 }
 
-func (e *Endpoint) note(kh uint64) {
-	for _, have := range e.pollers {
-		if have == kh {
-			return
-		}
-	}
-	e.pollers = append(e.pollers, kh)
+// forget ends what the kernel's handle of a closed file has asked for.
+func (e *Endpoint) forget(kh uint64) {
+	e.pmu.Lock()
+	defer e.pmu.Unlock()
+	delete(e.pollers, kh)
 }
 
 // Wake serves what is parked and tells the pollers. Any goroutine may call it that holds no lock a Stream's methods
@@ -274,7 +275,7 @@ func (e *Endpoint) notify() {
 	pollers := e.pollers
 	e.pollers = nil
 	e.pmu.Unlock()
-	for _, kh := range pollers {
+	for kh := range pollers {
 		e.s.notifyPoll(kh)
 	}
 }

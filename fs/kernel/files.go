@@ -1,11 +1,15 @@
 package kernel
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // file is one open file: what the kernel knows by a number, fh.
 type file struct {
 	Opened
-	writer bool // opened for writing
+	writer bool          // opened for writing
+	kh     atomic.Uint64 // the kernel's handle, if it has ever been polled
 }
 
 // files is the table of open files. Numbers are never used twice, so a late request finds nothing rather than
@@ -23,7 +27,7 @@ func (t *files) add(o Opened, writer bool) uint64 {
 	defer t.mu.Unlock()
 	fh := t.next
 	t.next++
-	t.open[fh] = &file{o, writer}
+	t.open[fh] = &file{Opened: o, writer: writer}
 	return fh
 }
 
@@ -46,6 +50,7 @@ func (f *file) close() {
 		return
 	}
 	if f.Endpoint != nil {
+		f.Endpoint.forget(f.kh.Load())
 		f.Endpoint.Drop(f.writer)
 	}
 	if f.File != nil {

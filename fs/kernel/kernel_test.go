@@ -120,7 +120,8 @@ func newHarness(t testing.TB) *harness {
 	h.tree.open = func(context.Context, *fuse.OpenIn) (Opened, syscall.Errno) { return Opened{}, syscall.ENOENT }
 	s.SetTree(h.tree)
 	s.writeTo = h.reply
-	h.r = &reader{s: s, in: s.inputs.Get().(*[]byte), out: make([]byte, outSize)}
+	h.r = &reader{s: s}
+	h.r.takeBuffers()
 	return h
 }
 
@@ -177,8 +178,8 @@ func send[T any](h *harness, op uint32, in T, payload ...byte) uint64 {
 
 // give lets the server dispatch b from its reader's buffer.
 func (h *harness) give(b []byte) {
-	if h.r.in == nil {
-		h.r.in = h.s.inputs.Get().(*[]byte)
+	if h.r.in == nil || h.r.out == nil {
+		h.r.takeBuffers()
 	}
 	h.s.dispatch((*h.r.in)[:copy(*h.r.in, b)], h.r)
 }
@@ -268,7 +269,7 @@ func TestWrite_ABlockedLargeWriteKeepsItsBuffer(t *testing.T) {
 	h := newHarness(t)
 	p, e := h.pipe(10)
 	fh := h.open(e, syscall.O_RDWR)
-	big := strings.Repeat("0123456789", keepBuffer/5)
+	big := strings.Repeat("0123456789", keepBuffer/9)
 	a := h.write(fh, big, 0)
 	b := h.write(fh, "small", 0)
 	h.read(fh, 10, 0) // uses the reader's next buffer
@@ -308,7 +309,8 @@ func TestInterrupt_CancelsAnOpenThatWaits(t *testing.T) {
 		<-ctx.Done()
 		return Opened{}, context.Cause(ctx).(syscall.Errno)
 	}
-	other := &reader{s: h.s, in: h.s.inputs.Get().(*[]byte), out: make([]byte, outSize)}
+	other := &reader{s: h.s}
+	other.takeBuffers()
 	first := h.r
 	done := make(chan bool)
 	go func() { send(h, opOpen, fuse.OpenIn{}); close(done) }()
@@ -319,8 +321,8 @@ func TestInterrupt_CancelsAnOpenThatWaits(t *testing.T) {
 	h.interrupt(a)
 	<-done
 	h.want(fmt.Sprintf("%d 4", a))
-	if !first.aside {
-		t.Error("the reader does not know that it has waited")
+	if !first.aside || first.in != nil || first.out != nil {
+		t.Error("the reader has kept its buffers while it waited")
 	}
 }
 
@@ -344,6 +346,19 @@ func TestPoll_EveryEdgeIsToldOnceToWhoAsked(t *testing.T) {
 	h.want(fmt.Sprintf("%d 0 #%d", c, PollIn))
 	e.Wake()
 	h.want("notify 1 #77")
+}
+
+func TestPoll_AClosedFileIsNotTold(t *testing.T) {
+	h := newHarness(t)
+	p, e := h.pipe(0)
+	a, b := h.open(e, syscall.O_RDWR), h.open(e, syscall.O_RDWR)
+	h.poll(a, 77, pollScheduleNotify)
+	h.poll(b, 78, pollScheduleNotify)
+	send(h, opRelease, fuse.ReleaseIn{Fh: a})
+	h.got()
+	p.set(func() { p.in = []byte("x") })
+	e.Wake()
+	h.want("notify 1 #78")
 }
 
 func TestHangup_FreesAllThatWait(t *testing.T) {

@@ -186,7 +186,7 @@ func clearDead(dir string) error {
 		if !ok || m.fstype != fsType {
 			return nil
 		}
-		switch err := statSoon(dir); {
+		switch err := statSoon(dir, 2*time.Second); {
 		case err == nil:
 			return fmt.Errorf("mount point %s: another convoked has mounted its tree there: %w", dir, unix.EBUSY)
 		case !errors.Is(err, unix.ENOTCONN) && !errors.Is(err, unix.ECONNABORTED):
@@ -201,7 +201,7 @@ func clearDead(dir string) error {
 // statSoon is statfs(2) with a bound: a stopped daemon answers nothing. The goroutine that waits for it in vain ends with
 // that daemon. It is not stat(2), for the kernel answers that from memory for a while, of a dead daemon too; it keeps
 // nothing for statfs(2) (fuse_statfs in fs/fuse/inode.c).
-func statSoon(dir string) error {
+func statSoon(dir string, bound time.Duration) error {
 	done := make(chan error, 1)
 	go func() {
 		var st unix.Statfs_t
@@ -210,7 +210,7 @@ func statSoon(dir string) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(2 * time.Second):
+	case <-time.After(bound):
 		return fmt.Errorf("the convoked that has mounted its tree there does not answer: %w", unix.EBUSY)
 	}
 }
@@ -265,7 +265,7 @@ func unescape(s string) string {
 }
 
 // Wait returns once the mount answers, or the reason why it does not.
-func (m *MountPoint) Wait() error { return statSoon(m.Dir) }
+func (m *MountPoint) Wait() error { return statSoon(m.Dir, 10*time.Second) }
 
 // Ended waits, for a while, for the server of an unmounted tree to end, and returns what it ended with. Where the
 // connection could not be aborted, and somebody keeps a file open, it does not end before this process does.

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -26,10 +27,11 @@ const (
 	// ever answered in full. Smaller replies would cost more: the kernel pins all pages that a READ could fill.
 	maxReply = MaxWrite - 2*4096
 
-	// keepBuffer is the size from which a blocked WRITE keeps the buffer it came in instead of copying it.
-	keepBuffer = 64 << 10
+	// keepBuffer is the size from which a blocked WRITE keeps the buffer it came in instead of copying it: it is charged
+	// for what it has still to write, and that must be most of what it holds.
+	keepBuffer = MaxWrite / 2
 
-	maxSpare = 4 // readers that are kept when they are not needed
+	maxSpare = 4 // pairs of buffers that are kept when nobody needs them
 
 	inSize  = MaxWrite + 4096
 	outSize = maxReply + 4096
@@ -112,7 +114,7 @@ type Server struct {
 	idle     atomic.Int32 // readers in read(2)
 	another  func()       // starts one more reader
 	smu      sync.Mutex
-	spare    []*reader // guarded by smu: those that were needed for a while
+	spare    []buffers // guarded by smu: those that nobody uses now
 }
 
 // NewServer returns a server for the kernel's connection fd, as [Mount] made it. The server owns fd. tree may be set
@@ -172,7 +174,7 @@ func (s *Server) Serve() error {
 		})
 	}
 	// The first request is INIT, at which go-fuse notes what the kernel can do: before there are others that look at it.
-	unmounted, err := s.newReader().next()
+	unmounted, err := (&reader{s: s}).next()
 	if err != nil {
 		failed = err
 	} else if !unmounted {
@@ -191,10 +193,15 @@ func (s *Server) Serve() error {
 
 // reader is what one goroutine that reads /dev/fuse owns.
 type reader struct {
-	s     *Server
-	in    *[]byte // a request
-	out   []byte  // a reply
-	aside bool    // it has waited, so others may read in its place by now
+	s *Server
+	buffers
+	aside bool // it has waited, so others may read in its place by now
+}
+
+// buffers are a reader's, two megabytes together. It has none while it waits.
+type buffers struct {
+	in  *[]byte // a request
+	out []byte  // a reply
 }
 
 // giveAway hands the input buffer to a WRITE that is parked.
@@ -204,36 +211,47 @@ func (r *reader) giveAway() *[]byte {
 	return b
 }
 
-func (s *Server) newReader() *reader {
+// takeBuffers gives r what it needs to go on.
+func (r *reader) takeBuffers() {
+	s := r.s
 	s.smu.Lock()
-	defer s.smu.Unlock()
-	if n := len(s.spare); n > 0 {
-		r := s.spare[n-1]
+	if n := len(s.spare); n > 0 && r.out == nil {
+		r.buffers = s.spare[n-1]
 		s.spare = s.spare[:n-1]
-		return r
 	}
-	return &reader{s: s, out: make([]byte, outSize)}
+	s.smu.Unlock()
+	if r.in == nil {
+		r.in = s.inputs.Get().(*[]byte)
+	}
+	if r.out == nil {
+		r.out = make([]byte, outSize)
+	}
 }
 
-// keep keeps a reader that is not needed for the next time, and a few at the most. A sync.Pool would let go of them at
-// each garbage collection, and then all of their two megabytes would be cleared, and so be real, again and again.
-func (s *Server) keep(r *reader) {
+// leaveBuffers keeps the buffers of a reader that waits or ends for the next one, and a few at the most. A sync.Pool
+// would let go of them at each garbage collection, and then all of their two megabytes would be cleared, and so be real,
+// again and again.
+func (r *reader) leaveBuffers() {
+	s := r.s
 	s.smu.Lock()
-	defer s.smu.Unlock()
 	if len(s.spare) < maxSpare {
-		s.spare = append(s.spare, r)
+		s.spare = append(s.spare, r.buffers)
 	}
+	s.smu.Unlock()
+	r.buffers = buffers{}
 }
 
 // read answers requests until the file system is unmounted, or until there are readers enough without this one.
 func (s *Server) read() (unmounted bool, err error) {
-	r := s.newReader()
+	r := &reader{s: s}
 	for {
 		if unmounted, err := r.next(); unmounted || err != nil {
 			return true, err
 		}
 		if r.aside && s.idle.Load() >= s.standing {
-			s.keep(r)
+			if r.in != nil {
+				r.leaveBuffers()
+			}
 			return false, nil
 		}
 	}
@@ -242,8 +260,8 @@ func (s *Server) read() (unmounted bool, err error) {
 // next answers one request.
 func (r *reader) next() (unmounted bool, err error) {
 	s := r.s
-	if r.in == nil {
-		r.in = s.inputs.Get().(*[]byte)
+	if r.in == nil || r.out == nil {
+		r.takeBuffers()
 	}
 	s.idle.Add(1)
 	n, err := syscall.Read(s.fd, *r.in)
@@ -255,6 +273,8 @@ func (r *reader) next() (unmounted bool, err error) {
 		// ENOENT: the request was taken back while it was handed over.
 	case syscall.ENODEV:
 		return true, nil
+	case syscall.ENOMEM:
+		time.Sleep(10 * time.Millisecond) // the request waits in the kernel
 	default:
 		return true, err
 	}
@@ -340,8 +360,10 @@ func (s *Server) doOther(b []byte, h *fuse.InHeader, r *reader) {
 
 // aside runs f, which may wait, with a context that INTERRUPT cancels. It does so on the reader's own goroutine, since
 // handing over to another costs a switch of threads for each open; before, it sees to it that somebody goes on reading.
+// f must not use the reader's buffers.
 func (s *Server) aside(r *reader, unique uint64, f func(ctx context.Context)) {
 	r.aside = true
+	r.leaveBuffers()
 	if s.idle.Load() == 0 {
 		s.another()
 	}
@@ -423,6 +445,7 @@ func (s *Server) doPoll(in *pollIn) {
 	case f == nil:
 		s.replyError(in.Unique, syscall.EBADF)
 	case f.Endpoint != nil:
+		f.kh.Store(in.Kh)
 		f.Endpoint.poll(in)
 	default:
 		s.replyPoll(in.Unique, PollIn|PollOut) // never waits, as a regular file

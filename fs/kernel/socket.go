@@ -28,8 +28,7 @@ type Socket struct {
 	datagram bool
 	armed    atomic.Bool // is in the epoll set
 
-	rest []byte      // of a datagram of which only a part was read; guarded by the endpoint's rmu
-	left atomic.Bool // rest is not empty: for Poll, which holds no rmu
+	off int // how much of the first datagram was read already; guarded by the endpoint's rmu
 
 	// In and Out count bytes from and to the peer.
 	In, Out atomic.Uint64
@@ -46,7 +45,7 @@ func (k *Socket) Read(p []byte) (int, syscall.Errno) {
 	if k.datagram {
 		return k.readDatagram(p)
 	}
-	n, errno := rawRecv(k.fd, p)
+	n, errno := rawRecv(k.fd, p, 0)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -54,31 +53,33 @@ func (k *Socket) Read(p []byte) (int, syscall.Errno) {
 	return n, 0
 }
 
+// readDatagram leaves a datagram of which only a part was asked for in the socket until the last part is read: so it
+// costs the kernel's memory, which is the caller's socket's and bounded, and poll(2) is right.
 func (k *Socket) readDatagram(p []byte) (int, syscall.Errno) {
-	if len(k.rest) > 0 {
-		n := copy(p, k.rest)
-		k.rest = k.rest[n:]
-		k.left.Store(len(k.rest) > 0)
+	size, err := unix.IoctlGetInt(k.fd, unix.SIOCINQ) // of the first datagram: udp(7)
+	if err != nil || k.off == 0 && size <= len(p) {
+		n, errno := rawRecv(k.fd, p, 0)
+		if errno != 0 {
+			return 0, errno
+		}
+		k.In.Add(uint64(n))
 		return n, 0
 	}
-	buf := p
-	if len(p) < 65536 { // no UDP datagram is larger
-		size, err := unix.IoctlGetInt(k.fd, unix.SIOCINQ) // the size of the next one: udp(7)
-		if err == nil && size > len(p) {
-			buf = make([]byte, size)
-		}
-	}
-	n, errno := rawRecv(k.fd, buf)
+	buf := make([]byte, k.off+len(p))
+	n, errno := rawRecv(k.fd, buf, syscall.MSG_PEEK)
 	if errno != 0 {
 		return 0, errno
 	}
-	k.In.Add(uint64(n))
-	if n > len(p) {
-		k.rest = buf[copy(p, buf):n]
-		n = len(p)
-		k.left.Store(true)
+	part := buf[min(k.off, n):n]
+	copy(p, part)
+	k.off += len(part)
+	if k.off >= size {
+		k.off = 0
+		if _, errno := rawRecv(k.fd, buf[:1], 0); errno == 0 { // what does not fit is dropped
+			k.In.Add(uint64(size))
+		}
 	}
-	return n, 0
+	return len(part), 0
 }
 
 // Write implements [Stream].
@@ -91,17 +92,12 @@ func (k *Socket) Write(p []byte) (int, syscall.Errno) {
 	return n, 0
 }
 
-// Poll implements [Stream]: what poll(2) says of the socket, and that the rest of a datagram can be read. Asking also
-// makes TCP tell of write space later.
+// Poll implements [Stream]: what poll(2) says of the socket. Asking also makes TCP tell of write space later.
 func (k *Socket) Poll() uint32 {
 	p := unix.PollFd{Fd: int32(k.fd), Events: PollIn | PollOut | unix.POLLPRI | unix.POLLRDHUP}
 	var zero unix.Timespec
 	syscall.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&p)), 1, uintptr(unsafe.Pointer(&zero)), 0, 0, 0)
-	revents := uint32(uint16(p.Revents))
-	if k.left.Load() {
-		revents |= PollIn
-	}
-	return revents
+	return uint32(uint16(p.Revents))
 }
 
 // Arm implements [Stream].

@@ -42,12 +42,16 @@ type Table struct {
 // reserved is how many descriptors stay the daemon's own.
 const reserved = 256
 
+// descriptors are what each resource costs the daemon: a connection that is being made has, beside its socket, another
+// one to an address of the other kind, and what waits for both.
+var descriptors = [nResources]int64{Streams: 1, Dials: 2}
+
 // New returns a table with the default limits, for a daemon that may have so many descriptors. Each stream costs it one:
 // a user gets half of them at the most, and all users together, root among them, all but a few.
-func New(descriptors int64) *Table {
+func New(maxFiles int64) *Table {
 	t := &Table{all: Defaults, own: map[uint32][nResources]int64{}, counts: map[uint32]*[nResources]int64{}}
-	t.all[Streams] = min(t.all[Streams], descriptors/2)
-	t.free = max(descriptors-reserved, 0)
+	t.all[Streams] = min(t.all[Streams], maxFiles/2)
+	t.free = max(maxFiles-reserved, 0)
 	return t
 }
 
@@ -101,12 +105,11 @@ func (t *Table) Take(uid uint32, r Resource, n int64) bool {
 	if own, ok := t.own[uid]; ok && own[r] >= 0 {
 		limit = own[r]
 	}
-	if uid != 0 && c[r]+n > limit || r == Streams && n > t.free {
+	cost := n * descriptors[r]
+	if uid != 0 && c[r]+n > limit || cost > t.free && cost > 0 {
 		return false
 	}
-	if r == Streams {
-		t.free -= n
-	}
+	t.free -= cost
 	c[r] += n
 	t.counts[uid] = c
 	return true
@@ -116,9 +119,7 @@ func (t *Table) Take(uid uint32, r Resource, n int64) bool {
 func (t *Table) Give(uid uint32, r Resource, n int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if r == Streams {
-		t.free += n
-	}
+	t.free += n * descriptors[r]
 	c := t.counts[uid]
 	c[r] -= n
 	if *c == [nResources]int64{} {
