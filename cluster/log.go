@@ -64,14 +64,15 @@ func (b *bridge) admit(now time.Time) (ok bool, dropped int) {
 	return true, dropped
 }
 
-// splitLevel takes "[LEVEL] text" apart. What serf finds worth an INFO is worth
-// a debug line here: the node tells of members itself.
+// splitLevel takes "[LEVEL] text" apart. What it means for members the node
+// tells itself; what serf warns of is one probe or message among many, about
+// which nobody can do anything, and its errors are mostly the same.
 func splitLevel(line string) (slog.Level, string) {
 	for prefix, level := range map[string]slog.Level{
 		"[DEBUG] ": slog.LevelDebug,
 		"[INFO] ":  slog.LevelDebug,
-		"[WARN] ":  slog.LevelWarn,
-		"[ERR] ":   slog.LevelError,
+		"[WARN] ":  slog.LevelDebug,
+		"[ERR] ":   slog.LevelInfo,
 	} {
 		if text, ok := strings.CutPrefix(line, prefix); ok {
 			return level, text
