@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-func TestBridge_LevelsAreKept(t *testing.T) {
+func TestBridge_SerfsLevelsAreLowered(t *testing.T) {
 	var out bytes.Buffer
 	l := newBridge(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	for line, want := range map[string]string{
 		"[DEBUG] memberlist: a":      `level=DEBUG msg="gossip: memberlist: a"`,
 		"[INFO] serf: b":             `level=DEBUG msg="gossip: serf: b"`,
-		"[WARN] serf: c":             `level=WARN msg="gossip: serf: c"`,
-		"[ERR] memberlist: d":        `level=ERROR msg="gossip: memberlist: d"`,
+		"[WARN] serf: c":             `level=DEBUG msg="gossip: serf: c"`,
+		"[ERR] memberlist: d":        `level=INFO msg="gossip: memberlist: d"`,
 		"Err: e":                     `level=WARN msg="gossip: Err: e"`,
-		"[WARN] f\nlevel=ERROR \x1b": `level=WARN msg="gossip: f\nlevel=ERROR \x1b"`,
+		"[WARN] f\nlevel=ERROR \x1b": `level=DEBUG msg="gossip: f\nlevel=ERROR \x1b"`,
 	} {
 		out.Reset()
 		l.Printf("%s", line)
@@ -42,7 +42,7 @@ func TestBridge_FloodIsCounted(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		out.Reset()
-		l.Printf("[WARN] serf: again")
+		l.Printf("[ERR] serf: again")
 		want := fmt.Sprintf("count=%d\n", 1000-bridgeRate)
 		if got := out.String(); !strings.Contains(got, want) || !strings.Contains(got, "serf: again") {
 			t.Errorf("got %s, want the count %s and the line", got, want)
