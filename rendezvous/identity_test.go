@@ -38,7 +38,7 @@ func TestDial_PacketFilterSeesTheCaller(t *testing.T) {
 	}
 	nft, err := exec.LookPath("nft")
 	if err != nil {
-		t.Skip("needs nft")
+		skip(t, "needs nft")
 	}
 	const rules = `add table inet t
 add chain inet t out { type filter hook output priority 0; }

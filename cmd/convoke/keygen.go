@@ -36,7 +36,7 @@ will be able to read it.
 func writeKey(path string, key []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return fmt.Errorf("keygen: %w", err)
 	}
 	_, err = f.Write(key)
 	if err == nil {

@@ -76,7 +76,7 @@ func dispatch(c *call, args []string) error {
 	}
 	flags, help, do := v.build(c)
 	if err := parse(flags, global.Args()[1:]); err != nil {
-		return err
+		return usageError{v.name + ": " + err.Error()}
 	}
 	if *help {
 		return printVerb(c.stdout, v)
