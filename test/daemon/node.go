@@ -252,6 +252,22 @@ func (n *Node) Signal(s syscall.Signal) {
 	if err := n.cmd.Process.Signal(s); err != nil {
 		n.t.Fatal(err)
 	}
+	if s == syscall.SIGSTOP {
+		Eventually(n.t, Bound, "all threads of the daemon are stopped", n.asleep)
+	}
+}
+
+// asleep tells whether every thread of the daemon has come to its stop; kill(2) returns before.
+func (n *Node) asleep() bool {
+	stats, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", n.cmd.Process.Pid))
+	for _, name := range stats {
+		b, err := os.ReadFile(name)
+		_, state, _ := strings.Cut(string(b), ") ")
+		if err == nil && !strings.HasPrefix(state, "T") {
+			return false
+		}
+	}
+	return len(stats) > 0
 }
 
 // Kill kills the daemon by SIGKILL and waits for its end; its dead mount stays until the next Start or the test's end.
