@@ -173,7 +173,7 @@ type result struct {
 	took     time.Duration
 }
 
-// sh runs a script under /bin/sh in the mount point, and kills it after 20 s.
+// sh runs a script under /bin/sh in the mount point, and kills it after a minute.
 func (m *mounted) sh(script string, args ...string) result {
 	m.t.Helper()
 	return m.run(nil, append([]string{"sh", "-c", script, "sh"}, args...)...)
@@ -182,7 +182,7 @@ func (m *mounted) sh(script string, args ...string) result {
 // run runs a program in the mount point.
 func (m *mounted) run(change func(*exec.Cmd), argv ...string) result {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", append([]string{"-c", `cd "$0" && exec "$@"`, m.dir}, argv...)...)
 	var out, errs bytes.Buffer
