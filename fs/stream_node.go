@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -105,7 +104,7 @@ func (n *streamNode) mayName(who rendezvous.Caller) error {
 		if err != nil {
 			return err
 		}
-		if gid != who.GID && !slices.Contains(who.Groups, gid) && who.UID != 0 {
+		if !who.In(gid) && who.UID != 0 {
 			return deny("the caller is not in the group of the instance")
 		}
 	}
@@ -122,7 +121,7 @@ func (n *streamNode) dial(ctx context.Context, cn *conn, who rendezvous.Caller) 
 	if err != nil {
 		return err
 	}
-	creds := rendezvous.Creds{UID: who.UID, GID: who.GID, Groups: who.Groups}
+	creds := who.Creds()
 	var c rendezvous.Conn
 	if n.path.Proto == rendezvous.FDP {
 		c.FD, err = rendezvous.DialUnix(ctx, t.socketDirPath(), n.path.Service, creds, t.opts.DialTimeout)
