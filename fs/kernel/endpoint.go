@@ -119,6 +119,12 @@ func (e *Endpoint) streamRead(p []byte) (int, syscall.Errno) {
 	return e.stream.Read(p)
 }
 
+// move answers a READ without copying, if the stream and what is in it are so; rmu is held.
+func (e *Endpoint) move(unique uint64, size int, buf []byte) bool {
+	m, ok := e.stream.(mover)
+	return ok && !e.closed && m.move(e.s, unique, size, buf)
+}
+
 func (e *Endpoint) streamWrite(p []byte) (int, syscall.Errno) {
 	if e.closed {
 		return 0, syscall.EPIPE
@@ -135,6 +141,9 @@ func (e *Endpoint) read(in *fuse.ReadIn, r *reader) {
 	errno := syscall.Errno(errAgain)
 	var n int
 	if e.reads.head == nil {
+		if e.move(in.Unique, size, r.out) {
+			return
+		}
 		n, errno = e.streamRead(r.out[sizeOutHeader : sizeOutHeader+size])
 	}
 	if errno == errAgain && !nonblock && e.s.take(in.Uid, 0) {
@@ -230,6 +239,11 @@ func (e *Endpoint) serveReads(buf []byte) {
 	e.rmu.Lock()
 	defer e.rmu.Unlock()
 	for p := e.reads.head; p != nil; p = e.reads.head {
+		if e.move(p.unique, p.size, buf) {
+			e.reads.remove(p)
+			e.s.settle(p)
+			continue
+		}
 		n, errno := e.streamRead(buf[sizeOutHeader : sizeOutHeader+p.size])
 		if errno == errAgain {
 			e.stream.Arm(e)

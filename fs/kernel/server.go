@@ -102,6 +102,7 @@ type Server struct {
 
 	sockets *sockets
 	wakes   wakes
+	pipes   *pipelines // nil: data is copied
 
 	replies sync.Pool // of reply buffers for wake-ups that have none of their own
 	inputs  sync.Pool // of input buffers that parked WRITEs gave back
@@ -111,7 +112,7 @@ type Server struct {
 
 	readers  sync.WaitGroup
 	standing int32        // readers that stay when nothing waits; set once, by Serve
-	idle     atomic.Int32 // readers in read(2)
+	ready    atomic.Int32 // readers that do not wait: in read(2), or soon again
 	another  func()       // starts one more reader
 	smu      sync.Mutex
 	spare    []buffers // guarded by smu: those that nobody uses now
@@ -120,7 +121,7 @@ type Server struct {
 // NewServer returns a server for the kernel's connection fd, as [Mount] made it. The server owns fd. tree may be set
 // later by SetTree, but before Serve.
 func NewServer(fd int, opts Options) (*Server, error) {
-	s := &Server{fd: fd, opts: opts, waits: newWaits(), files: newFiles(), another: func() {}}
+	s := &Server{fd: fd, opts: opts, waits: newWaits(), files: newFiles(), pipes: &pipelines{}, another: func() {}}
 	s.writeTo = func(b []byte) syscall.Errno { _, e := rawWrite(s.fd, b); return e }
 	s.replies.New = func() any { b := make([]byte, outSize); return &b }
 	s.inputs.New = func() any { b := make([]byte, inSize); return &b }
@@ -163,6 +164,7 @@ func (s *Server) Serve() error {
 	var once sync.Once
 	var failed error
 	s.another = func() {
+		s.ready.Add(1)
 		s.readers.Go(func() {
 			unmounted, err := s.read()
 			if unmounted {
@@ -188,6 +190,7 @@ func (s *Server) Serve() error {
 	s.wakes.stop()
 	side.Wait()
 	s.sockets.closeSet()
+	s.pipes.close()
 	return errors.Join(failed, unix.Close(s.fd))
 }
 
@@ -195,7 +198,7 @@ func (s *Server) Serve() error {
 type reader struct {
 	s *Server
 	buffers
-	aside bool // it has waited, so others may read in its place by now
+	aside bool // it has waited, so another may read in its place by now
 }
 
 // buffers are a reader's, two megabytes together. It has none while it waits.
@@ -248,11 +251,12 @@ func (s *Server) read() (unmounted bool, err error) {
 		if unmounted, err := r.next(); unmounted || err != nil {
 			return true, err
 		}
-		if r.aside && s.idle.Load() >= s.standing {
-			if r.in != nil {
-				r.leaveBuffers()
+		if r.aside {
+			r.aside = false
+			if s.ready.Add(1) > s.standing {
+				s.ready.Add(-1)
+				return false, nil
 			}
-			return false, nil
 		}
 	}
 }
@@ -263,9 +267,7 @@ func (r *reader) next() (unmounted bool, err error) {
 	if r.in == nil || r.out == nil {
 		r.takeBuffers()
 	}
-	s.idle.Add(1)
 	n, err := syscall.Read(s.fd, *r.in)
-	s.idle.Add(-1)
 	switch err {
 	case nil:
 		s.dispatch((*r.in)[:n], r)
@@ -364,7 +366,7 @@ func (s *Server) doOther(b []byte, h *fuse.InHeader, r *reader) {
 func (s *Server) aside(r *reader, unique uint64, f func(ctx context.Context)) {
 	r.aside = true
 	r.leaveBuffers()
-	if s.idle.Load() == 0 {
+	if s.ready.Add(-1) == 0 {
 		s.another()
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())

@@ -28,7 +28,10 @@ type Socket struct {
 	datagram bool
 	armed    atomic.Bool // is in the epoll set
 
-	off int // how much of the first datagram was read already; guarded by the endpoint's rmu
+	// Guarded by the endpoint's rmu:
+	off  int           // how much of the first datagram was read already
+	rest int           // how many reads are still to be copied, not moved
+	late syscall.Errno // an error that came behind data: the next read's
 
 	// In and Out count bytes from and to the peer.
 	In, Out atomic.Uint64
@@ -44,6 +47,11 @@ func (s *Server) NewSocket(fd int, datagram bool) *Socket {
 func (k *Socket) Read(p []byte) (int, syscall.Errno) {
 	if k.datagram {
 		return k.readDatagram(p)
+	}
+	if k.late != 0 {
+		errno := k.late
+		k.late = 0
+		return 0, errno
 	}
 	n, errno := rawRecv(k.fd, p, 0)
 	if errno != 0 {
