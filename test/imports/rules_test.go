@@ -66,6 +66,18 @@ var rules = []rule{
 		},
 	},
 	{
+		name:   "rendezvous/launch imports rendezvous, the standard library and x/sys only",
+		reason: "it runs other people's programs as root: what it stands on must be small enough to be read",
+		forbids: func(e edge) bool {
+			return e.from == "rendezvous/launch" && !standard(e.to) && !in(e.to, "golang.org/x/sys") && e.to != "./rendezvous"
+		},
+		breaks: []edge{
+			{from: "rendezvous/launch", to: "./cluster"},
+			{from: "rendezvous/launch", to: "./ipc", test: true},
+		},
+		keeps: []edge{{from: "rendezvous/launch", to: "./rendezvous"}},
+	},
+	{
 		name:   "cluster imports none of ours but its own subfolders",
 		reason: "membership does not know what it is used for, so it can be tested without a tree and without streams",
 		forbids: func(e edge) bool {
@@ -153,11 +165,12 @@ var rules = []rule{
 		keeps: []edge{{from: "fs/kernel", to: "./fs/quota"}},
 	},
 	{
-		name: "only fs/kernel and rendezvous/identity.go import unsafe",
-		reason: "memory that the kernel shares with us is touched in one place, and the groups of one thread are set in another, " +
-			"since Go's own call sets those of all threads; for everything else x/sys has the call",
+		name: "only fs/kernel, ipc/supervisor and rendezvous/identity.go import unsafe",
+		reason: "memory that the kernel shares with us is touched in one place, seccomp has no calls in x/sys, and the groups of " +
+			"one thread are set in a third, since Go's own call sets those of all threads; for everything else x/sys has the call",
 		forbids: func(e edge) bool {
-			return e.to == "unsafe" && !e.test && e.from != "fs/kernel" && !(e.from == "rendezvous" && e.file == "identity.go")
+			return e.to == "unsafe" && !e.test && e.from != "fs/kernel" && e.from != "ipc/supervisor" &&
+				!(e.from == "rendezvous" && e.file == "identity.go")
 		},
 		breaks: []edge{
 			{from: "rendezvous", file: "path.go", to: "unsafe"},
