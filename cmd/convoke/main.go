@@ -20,6 +20,10 @@ const (
 	exitUsage    = 2
 	exitTryLater = 75
 	exitConfig   = 78
+
+	// As a shell has them, for a program that convoke is to run.
+	exitCannotRun = 126
+	exitNotFound  = 127
 )
 
 // call is what a command works with: the streams of the process, and the way
@@ -46,11 +50,24 @@ func run(c *call, args []string) int {
 	if err == nil {
 		return exitDone
 	}
+	var ended statusError
+	if errors.As(err, &ended) && ended.err == nil {
+		return ended.status
+	}
 	fmt.Fprintf(c.stderr, "convoke: %v\n", err)
-	if hint := ipc.Explain(err); hint != "" {
+	if hint := explain(err); hint != "" {
 		fmt.Fprintf(c.stderr, "convoke: %s\n", hint)
 	}
 	return exitStatus(err)
+}
+
+// explain returns a sentence on what to do about err, or "".
+func explain(err error) string {
+	var told hinted
+	if errors.As(err, &told) {
+		return told.hint
+	}
+	return ipc.Explain(err)
 }
 
 // dispatch finds the command that args name and runs it.
@@ -108,6 +125,33 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
+// hinted is an error with a sentence on what to do about it.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (e hinted) Error() string { return e.err.Error() }
+
+func (e hinted) Unwrap() error { return e.err }
+
+// statusError ends convoke with an exit status that is a program's: what a
+// shell gives for one that cannot be run, or what it has ended with. Without
+// err nothing is printed, since the program has said it all.
+type statusError struct {
+	status int
+	err    error
+}
+
+func (e statusError) Error() string {
+	if e.err == nil {
+		return fmt.Sprintf("exit status %d", e.status)
+	}
+	return e.err.Error()
+}
+
+func (e statusError) Unwrap() error { return e.err }
+
 // tryLater tells whether the same may succeed in a while: a limit is reached,
 // the name servers have failed for now, or the cluster is not complete.
 func tryLater(err error) bool {
@@ -125,9 +169,12 @@ func malformed(err error) bool {
 // exitStatus returns the exit status that tells err's nature to a script.
 func exitStatus(err error) int {
 	var usage usageError
+	var ended statusError
 	switch {
 	case err == nil:
 		return exitDone
+	case errors.As(err, &ended):
+		return ended.status
 	case errors.As(err, &usage), malformed(err):
 		return exitUsage
 	case tryLater(err):

@@ -200,6 +200,9 @@ func TestExitStatus_TellsAScriptWhatToDo(t *testing.T) {
 		{wrap(syscall.EMFILE), 75},
 		{&rendezvous.Error{Op: "x", Kind: rendezvous.NoQuorum}, 75},
 		{wrap(syscall.ENOKEY), 78},
+		{hinted{wrap(syscall.EAGAIN), "wait"}, 75},
+		{statusError{exitNotFound, wrap(syscall.ENOENT)}, 127},
+		{statusError{3, nil}, 3},
 	} {
 		if got := exitStatus(tc.err); got != tc.want {
 			t.Errorf("%v: got %d, want %d", tc.err, got, tc.want)
