@@ -33,6 +33,28 @@ func TestTable_OneUserAtTheLimitLeavesOthersTheirs(t *testing.T) {
 	}
 }
 
+func TestTable_AnAnnouncementCostsTwoDescriptors(t *testing.T) {
+	q := New(reserved + 3)
+	if !q.Take(0, Announcements, 1) || q.Take(0, Announcements, 1) || !q.Take(0, Sockets, 1) || q.Take(0, Streams, 1) {
+		t.Error("of three descriptors: want one announcement, one connection of the socket and nothing more")
+	}
+	q.Give(0, Announcements, 1)
+	q.Give(0, Sockets, 1)
+	for _, c := range []struct {
+		name string
+		r    Resource
+		n    int64
+	}{{"announcements", Announcements, 256}, {"sockets", Sockets, 1024}} {
+		q := New(1 << 20)
+		if !q.Take(1000, c.r, c.n) || q.Take(1000, c.r, 1) {
+			t.Errorf("%s: want exactly %d", c.name, c.n)
+		}
+		if err := q.Set(c.name + " 1001 1"); err != nil || !q.Take(1001, c.r, 1) || q.Take(1001, c.r, 1) {
+			t.Errorf("%s: want 1 for uid 1001, whose limit is so (%v)", c.name, err)
+		}
+	}
+}
+
 func TestSet_AUsersOwnLimitGoesBeforeTheCommonOne(t *testing.T) {
 	q := New(1 << 20)
 	for _, s := range []string{"dials * 1", "dials 1000 3"} {
