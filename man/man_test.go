@@ -18,7 +18,7 @@ import (
 // for a page of each reference, and must find the same ones on every system.
 var foreign = []string{
 	"bash.1", "cat.1", "chmod.1", "dd.1", "find.1", "fusermount3.1", "head.1", "systemd.1", "timeout.1",
-	"bind.2", "chmod.2", "chown.2", "connect.2", "getpeername.2", "mkdir.2", "mknod.2", "mmap.2", "open.2",
+	"bind.2", "chmod.2", "chown.2", "connect.2", "getpeername.2", "listen.2", "mkdir.2", "mknod.2", "mmap.2", "open.2",
 	"poll.2", "pread.2", "pwrite.2", "select.2", "send.2", "setsockopt.2", "shutdown.2", "stat.2", "unlink.2",
 	"write.2",
 	"services.5",
