@@ -80,40 +80,47 @@ func checkPID(pid int) error {
 }
 
 func (c *Caller) lookup() error {
+	_, err := c.lookupAll()
+	return err
+}
+
+// lookupAll is lookup, and returns the uids too, which a request states itself.
+func (c *Caller) lookupAll() (uids, error) {
 	if err := checkPID(c.PID); err != nil {
-		return err
+		return uids{}, err
 	}
 	// One folder for all, so that all answers are about one thread.
 	dir, err := unix.Open("/proc/"+strconv.Itoa(c.PID), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return uids{}, err
 	}
 	defer unix.Close(dir)
-	if err := c.readStatus(dir); err != nil {
-		return err
+	u, err := c.readStatus(dir)
+	if err != nil {
+		return uids{}, err
 	}
 	if c.NetNS, err = namespaceAt(dir, "ns/net"); err != nil {
-		return err
+		return uids{}, err
 	}
 	userNS, err := namespaceAt(dir, "ns/user")
 	if err != nil {
-		return err
+		return uids{}, err
 	}
 	own, err := ownUser()
 	if err != nil {
-		return err
+		return uids{}, err
 	}
 	if userNS != own {
 		c.Caps = 0
 	}
-	return nil
+	return u, nil
 }
 
 // readStatus reads /proc/PID/status, which is about 1.5 KB, and up to 700 KB with 65,536 groups.
-func (c *Caller) readStatus(dir int) error {
+func (c *Caller) readStatus(dir int) (uids, error) {
 	fd, err := unix.Openat(dir, "status", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return uids{}, err
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, 0, 4096)
@@ -123,7 +130,7 @@ func (c *Caller) readStatus(dir int) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return uids{}, err
 		}
 		if n == 0 {
 			return c.parseStatus(buf)
@@ -137,13 +144,14 @@ func (c *Caller) readStatus(dir int) error {
 
 // parseStatus takes what it needs from the lines "Key:\tvalues". The name of the process is in there too, with newlines
 // escaped by the kernel (fs/proc/array.c, proc_task_name), so that it cannot pass for another line.
-func (c *Caller) parseStatus(status []byte) error {
+func (c *Caller) parseStatus(status []byte) (u uids, err error) {
 	var seen int
 	for line := range bytes.Lines(status) {
 		key, value, _ := bytes.Cut(bytes.TrimRight(line, "\n"), []byte(":"))
 		value = bytes.TrimSpace(value)
-		var err error
 		switch string(key) {
+		case "Uid":
+			u, err = parseUIDs(bytes.Fields(value))
 		case "Tgid":
 			c.TGID, err = strconv.Atoi(string(value))
 		case "Groups":
@@ -162,14 +170,14 @@ func (c *Caller) parseStatus(status []byte) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("status line %s: %w", key, err)
+			return u, fmt.Errorf("status line %s: %w", key, err)
 		}
 		seen++
 	}
-	if seen != 3 {
-		return errors.New("status is incomplete")
+	if seen != 4 {
+		return u, errors.New("status is incomplete")
 	}
-	return nil
+	return u, nil
 }
 
 // SameNetNS reports whether the thread pid is in this process's network namespace, the one in which Dial dials. It

@@ -105,7 +105,7 @@ func TestLookupCaller_CapabilitiesOfAForeignUserNamespaceDoNotCount(t *testing.T
 		t.Fatal(err)
 	}
 	var raw Caller
-	if err := raw.parseStatus(status); err != nil || raw.Caps == 0 {
+	if _, err := raw.parseStatus(status); err != nil || raw.Caps == 0 {
 		t.Fatalf("the child has no capabilities in its namespace: %+v, %v", raw, err)
 	}
 	c, err := LookupCaller(pid, 1000, 1000)
@@ -153,17 +153,18 @@ func TestLookupCaller_WhoCannotBeSeenIsRefused(t *testing.T) {
 }
 
 func TestParseStatus_TakesWholeLinesOnly(t *testing.T) {
-	const good = "Name:\tx\\nTgid:\t1\nTgid:\t7\nNgid:\t0\nGroups:\t4 24 \nCapEff:\t0000000000000400\n"
+	const good = "Name:\tx\\nTgid:\t1\nTgid:\t7\nNgid:\t0\nUid:\t5\t6\t7\t8\nGroups:\t4 24 \nCapEff:\t0000000000000400\n"
 	var c Caller
-	if err := c.parseStatus([]byte(good)); err != nil || c.TGID != 7 || !slices.Equal(c.Groups, []uint32{4, 24}) || !c.Has(10) {
+	if u, err := c.parseStatus([]byte(good)); err != nil || u != (uids{5, 6, 7, 8}) || c.TGID != 7 || !slices.Equal(c.Groups, []uint32{4, 24}) || !c.Has(10) {
 		t.Errorf("got %+v, %v", c, err)
 	}
 	for _, bad := range []string{
 		"", "Tgid:\t7\n", strings.Replace(good, "4 24", "4 x", 1), strings.Replace(good, "4 24", "4 -1", 1),
 		strings.Replace(good, "\nTgid:\t7", "\nTgid:\tx", 1), strings.Replace(good, "0400", "04g0", 1),
 		strings.Replace(good, "Groups", "Group", 1), strings.Replace(good, "7\n", "7\nTgid:\t8\n", 1),
+		strings.Replace(good, "\t8\n", "\n", 1), strings.Replace(good, "\t8\n", "\t-1\n", 1),
 	} {
-		if err := c.parseStatus([]byte(bad)); err == nil {
+		if _, err := c.parseStatus([]byte(bad)); err == nil {
 			t.Errorf("%q was taken: %+v", bad, c)
 		}
 	}

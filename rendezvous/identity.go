@@ -136,3 +136,23 @@ func setThreadGroups(groups []uint32) bool {
 	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
 	return errno == 0
 }
+
+// peerGroups returns the supplementary groups that the process at the other end of an AF_UNIX socket had when it
+// connected.
+func peerGroups(fd int) ([]uint32, error) {
+	const size = unsafe.Sizeof(uint32(0))
+	groups := make([]uint32, 32)
+	for {
+		n := uint32(uintptr(len(groups)) * size)
+		_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+			uintptr(unsafe.Pointer(unsafe.SliceData(groups))), uintptr(unsafe.Pointer(&n)), 0)
+		switch {
+		case errno == unix.ERANGE && uintptr(n) > uintptr(len(groups))*size:
+			groups = make([]uint32, uintptr(n)/size) // the kernel has said how much room it wants
+		case errno != 0:
+			return nil, errno
+		default:
+			return groups[:uintptr(n)/size], nil
+		}
+	}
+}
