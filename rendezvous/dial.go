@@ -24,6 +24,9 @@ type DialOpts struct {
 	Creds   Creds         // required: the caller; the zero value is root
 	Now     bool          // optional: do not wait for the connection
 	Timeout time.Duration // optional: DefaultTimeout for 0 and less
+
+	// bound is told the own address of each attempt as soon as the kernel has chosen it: the connection may be there by then, not before.
+	bound func(local netip.AddrPort)
 }
 
 // Conn is a connected socket.
@@ -188,6 +191,9 @@ func (d *dial) connect(a *attempt, sa unix.Sockaddr) error {
 		// Without this the port would be in TIME_WAIT for a minute, and its server could not start.
 		unix.SetsockoptLinger(a.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 		return unix.ECONNREFUSED
+	}
+	if d.opts.bound != nil {
+		d.opts.bound(a.local)
 	}
 	if !pending || d.opts.Now {
 		return nil

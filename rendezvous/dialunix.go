@@ -27,11 +27,17 @@ const (
 // element. When ctx ends it returns at once, as Dial does, though a file system that does not answer may keep a
 // goroutine until it answers.
 func DialUnix(ctx context.Context, dir, name string, c Creds, timeout time.Duration) (fd int, err error) {
+	return dialUnix(ctx, dir, name, c, timeout, nil)
+}
+
+// dialUnix is DialUnix. If bound is given, the client's socket has an abstract name, and bound is told it before each
+// attempt, on any goroutine and maybe after dialUnix has returned; its error fails the attempt.
+func dialUnix(ctx context.Context, dir, name string, c Creds, timeout time.Duration, bound func(name string) error) (fd int, err error) {
 	path := "dev/fdp/local/" + name
 	if !c.valid() || !validElement(name) {
 		return -1, &Error{Op: "dial", Path: path, Kind: Invalid, Err: unix.EINVAL}
 	}
-	return retryUnix(ctx, path, timeout, func() <-chan unixResult { return connectUnixAs(c, dir, name) })
+	return retryUnix(ctx, path, timeout, func() <-chan unixResult { return connectUnixAs(c, dir, name, bound) })
 }
 
 // retryUnix makes attempts until one has another result than a full backlog, or the time or ctx ends.
@@ -88,7 +94,7 @@ func discard(result <-chan unixResult) {
 }
 
 // connectUnixAs makes one attempt. It is not waited for, since open(2) may ask a file system that is slow to answer.
-func connectUnixAs(c Creds, dir, name string) <-chan unixResult {
+func connectUnixAs(c Creds, dir, name string, bound func(string) error) <-chan unixResult {
 	result := make(chan unixResult, 1)
 	go func() {
 		folder, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -98,7 +104,7 @@ func connectUnixAs(c Creds, dir, name string) <-chan unixResult {
 		}
 		defer unix.Close(folder)
 		r := unixResult{-1, unix.EPERM}
-		connect := func() { r.fd, r.err = connectUnix(folder, name) }
+		connect := func() { r.fd, r.err = connectUnix(folder, name, bound) }
 		if c.own() {
 			connect()
 		} else {
@@ -111,7 +117,7 @@ func connectUnixAs(c Creds, dir, name string) <-chan unixResult {
 
 // connectUnix goes by an O_PATH descriptor of the socket itself, for sun_path has room for 107 bytes, less than
 // the folder and the name may have.
-func connectUnix(dir int, name string) (fd int, err error) {
+func connectUnix(dir int, name string, bound func(string) error) (fd int, err error) {
 	target, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
@@ -121,12 +127,33 @@ func connectUnix(dir int, name string) (fd int, err error) {
 	if err != nil {
 		return -1, err
 	}
-	err = unix.Connect(fd, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(target)})
+	if bound != nil {
+		err = nameSocket(fd, bound)
+	}
+	if err == nil {
+		err = unix.Connect(fd, &unix.SockaddrUnix{Name: "/proc/self/fd/" + strconv.Itoa(target)})
+	}
 	if err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	return fd, nil
+}
+
+// nameSocket has the kernel choose a name (unix(7), Autobind feature).
+func nameSocket(fd int, bound func(string) error) error {
+	if err := unix.Bind(fd, &unix.SockaddrUnix{}); err != nil {
+		return err
+	}
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return err
+	}
+	name, ok := sa.(*unix.SockaddrUnix)
+	if !ok || name.Name == "" {
+		return unix.EINVAL
+	}
+	return bound(name.Name)
 }
 
 func validElement(s string) bool {

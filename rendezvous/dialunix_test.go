@@ -217,7 +217,7 @@ func connectUnixIn(dir, name string) (int, error) {
 		return -1, err
 	}
 	defer unix.Close(fd)
-	return connectUnix(fd, name)
+	return connectUnix(fd, name, nil)
 }
 
 func TestDialUnix_WaitsForRoomInTheBacklog(t *testing.T) {

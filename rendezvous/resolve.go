@@ -108,16 +108,25 @@ func (r *Resolver) port(ctx context.Context, p Path) (uint16, error) {
 	if n, err := strconv.ParseUint(p.Service, 10, 16); err == nil {
 		return uint16(n), nil
 	}
-	n, err := r.net().LookupPort(ctx, p.Proto.String(), p.Service)
+	n, ok, err := r.tablePort(ctx, p.Proto, p.Service)
+	if err == nil && !ok {
+		n = ComputedPort(p.Service)
+	}
+	return n, err
+}
+
+// tablePort returns the port of a name in the system's service table.
+func (r *Resolver) tablePort(ctx context.Context, proto Proto, name string) (port uint16, ok bool, err error) {
+	n, err := r.net().LookupPort(ctx, proto.String(), name)
 	var dns *net.DNSError
 	var addr *net.AddrError
 	switch {
 	case err == nil && n > 0 && n < 1<<16:
-		return uint16(n), nil
+		return uint16(n), true, nil
 	case err == nil, errors.As(err, &addr), errors.As(err, &dns) && dns.IsNotFound:
-		return ComputedPort(p.Service), nil
+		return 0, false, nil
 	}
-	return 0, err
+	return 0, false, err
 }
 
 func (r *Resolver) host(ctx context.Context, host string) (addrs []netip.Addr, node string, err error) {
