@@ -1,0 +1,28 @@
+package supervisor
+
+import "golang.org/x/sys/unix"
+
+// machine is this architecture's number for seccomp(2).
+const machine = unix.AUDIT_ARCH_AARCH64
+
+// calls are its system calls that open files.
+var calls = []call{
+	{unix.SYS_OPENAT, 2},
+	{unix.SYS_OPENAT2, -1},
+}
+
+var roots = []root{
+	{machine, unix.SYS_CHROOT},
+	{unix.AUDIT_ARCH_ARM, 61},
+}
+
+// opening returns what a system call of this machine asks for.
+func opening(nr int32, args [6]uint64) (opened, bool) {
+	switch nr {
+	case unix.SYS_OPENAT:
+		return opened{dir: int32(args[0]), path: args[1], flags: uint64(uint32(args[2]))}, true
+	case unix.SYS_OPENAT2:
+		return opened{dir: int32(args[0]), path: args[1], how: args[2], howSize: args[3]}, true
+	}
+	return opened{}, false
+}

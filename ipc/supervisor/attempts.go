@@ -1,0 +1,189 @@
+package supervisor
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// keepTime is how long a connection waits for the thread that asked for it, after a signal has interrupted that.
+	keepTime = time.Second
+	// lookTime is how often the kernel is asked whether a thread still waits. It does not tell by itself.
+	lookTime = 100 * time.Millisecond
+)
+
+// A request is a thread that waits for a stream.
+type request struct {
+	id  uint64 // of its notification
+	tid uint32
+	wanted
+}
+
+// A result is how a connection has come out: a socket, an errno, or neither, when it is the kernel's turn.
+type result struct {
+	fd    int // -1: none
+	errno unix.Errno
+}
+
+// close forgets a result that nobody gets.
+func (r result) close() {
+	if r.fd >= 0 {
+		unix.Close(r.fd)
+	}
+}
+
+// responder answers notifications: the listener. Its methods do not block. ENOENT: the thread does not wait any more.
+type responder interface {
+	valid(id uint64) bool
+	answer(r request, with result) unix.Errno
+}
+
+// attempts are the connections that are being made for threads.
+//
+// A signal ends a thread's open(2). The kernel then makes the call anew, or the thread does, and that is another
+// notification; but the connection is still the one that it waits for. So a connection outlives its notification for
+// keepTime, and is found by the thread's number and the path.
+type attempts struct {
+	kernel  responder
+	connect func(ctx context.Context, path string) result
+
+	mu       sync.Mutex
+	byThread map[uint32]*attempt // guarded by mu
+}
+
+// An attempt is one connection. A thread has one at most, for it waits for one call.
+type attempt struct {
+	of     *attempts
+	tid    uint32
+	path   string
+	cancel context.CancelFunc
+	look   *time.Timer
+
+	// Guarded by of.mu:
+	waiter  request   // who gets the result; tid 0: nobody at present
+	since   time.Time // since when nobody waits
+	giving  bool      // the result is on its way to somebody
+	done    bool      // there is a result that nobody has got
+	result  result    // valid if done
+	dropped bool      // it is not in the table any more
+}
+
+func newAttempts(kernel responder, connect func(context.Context, string) result) *attempts {
+	return &attempts{kernel: kernel, connect: connect, byThread: map[uint32]*attempt{}}
+}
+
+// serve gives r the connection that it asks for. It returns when the thread has its answer, or somebody else is to give
+// it, or the thread does not want one any more.
+func (a *attempts) serve(ctx context.Context, r request) {
+	for more := true; more; {
+		at, got, mine := a.begin(ctx, r)
+		if !mine {
+			return // whoever connects hands it over
+		}
+		r, more = at.give(got)
+	}
+}
+
+// begin returns a result for r, or that somebody else waits for one and has been told of r. at.giving is set.
+func (a *attempts) begin(ctx context.Context, r request) (at *attempt, got result, mine bool) {
+	a.mu.Lock()
+	at = a.byThread[r.tid]
+	if at != nil && at.path == r.path {
+		defer a.mu.Unlock()
+		at.waiter = r
+		if !at.done {
+			return nil, result{}, false
+		}
+		at.done, at.giving = false, true
+		return at, at.result, true
+	}
+	if at != nil {
+		at.drop() // the thread has turned to something else
+	}
+	at = &attempt{of: a, tid: r.tid, path: r.path, waiter: r}
+	ctx, at.cancel = context.WithCancel(ctx)
+	at.look = time.AfterFunc(lookTime, at.check)
+	a.byThread[r.tid] = at
+	a.mu.Unlock()
+
+	got = a.connect(ctx, r.path)
+	a.mu.Lock()
+	at.giving = true
+	a.mu.Unlock()
+	return at, got, true
+}
+
+// give hands the result to who waits for it, or keeps it. at.giving is set. It returns a request that came too late for
+// this result: the thread had it already, and was quick to ask for the same again.
+func (at *attempt) give(got result) (next request, more bool) {
+	a := at.of
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for {
+		r := at.waiter
+		switch {
+		case at.dropped:
+			got.close()
+			return request{}, false
+		case r.tid == 0:
+			at.giving, at.done, at.result = false, true, got
+			return request{}, false
+		}
+		// Not under the lock: the kernel waits until the thread has taken the descriptor.
+		a.mu.Unlock()
+		errno := a.kernel.answer(r, got)
+		a.mu.Lock()
+		switch {
+		case errno != unix.ENOENT:
+			next = at.waiter
+			at.drop()
+			got.close()
+			return next, next != r
+		case at.waiter == r: // and nobody has come instead
+			at.lose()
+		}
+	}
+}
+
+// check looks whether the thread still waits, and ends what nobody wants any more.
+func (at *attempt) check() {
+	a := at.of
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if at.dropped {
+		return
+	}
+	if at.waiter.tid != 0 && !at.giving && !a.kernel.valid(at.waiter.id) {
+		at.lose()
+	}
+	if at.waiter.tid == 0 && !at.giving && time.Since(at.since) >= keepTime {
+		at.drop()
+		return
+	}
+	at.look.Reset(lookTime)
+}
+
+// lose notes that nobody waits. a.mu is held.
+func (at *attempt) lose() {
+	at.waiter, at.since = request{}, time.Now()
+}
+
+// drop takes the attempt out of the table and ends it. a.mu is held.
+func (at *attempt) drop() {
+	if at.dropped {
+		return
+	}
+	at.dropped = true
+	at.look.Stop()
+	at.cancel()
+	if at.done {
+		at.done = false
+		at.result.close()
+	}
+	if at.of.byThread[at.tid] == at {
+		delete(at.of.byThread, at.tid)
+	}
+}
