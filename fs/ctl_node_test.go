@@ -19,7 +19,7 @@ func bareTree(t testing.TB) (*Tree, *fakeCluster) {
 	cl := newFakeCluster()
 	log := NewLog(slog.LevelInfo)
 	log.Report(slog.New(log))
-	tr := New(Opts{Cluster: cl, Log: log, Quota: quota.New(1 << 20), Name: "test"})
+	tr := New(Opts{Cluster: cl, Log: log, Quota: quota.New(1 << 20), Name: "test", Host: rendezvous.NewHost(rendezvous.HostOpts{Resolver: &rendezvous.Resolver{Members: cl}, Log: slog.New(log)})})
 	return tr, cl
 }
 

@@ -11,7 +11,7 @@ func (t *Tree) devDir() node {
 	return newDir(t.uid, t.gid,
 		row{name: "tcp", node: &protoDir{t.folderBase(0555), t, rendezvous.TCP}},
 		row{name: "udp", node: &protoDir{t.folderBase(0555), t, rendezvous.UDP}},
-		row{name: "fdp", node: newDir(t.uid, t.gid, row{name: "local", node: newSocketDir(t)})},
+		row{name: "fdp", node: newDir(t.uid, t.gid, row{name: "local", node: t.sockets})},
 	)
 }
 
@@ -58,8 +58,26 @@ func (d *hostDir) child(name string) (node, bool) {
 	if err != nil {
 		return nil, false
 	}
-	return newStream(d.t, rendezvous.Path{Proto: d.proto, Host: d.host, Service: service, Options: options}), true
+	p := rendezvous.Path{Proto: d.proto, Host: d.host, Service: service, Options: options}
+	if options.Create {
+		return newAnnounce(d.t, p), true
+	}
+	return newStream(d.t, p), true
 }
 
-// list names nothing: nothing is announced.
-func (d *hostDir) list(uint32) []entry { return nil }
+// list names what is announced on this host, which is all that is known of any.
+func (d *hostDir) list(uint32) []entry {
+	if !d.t.isHere(d.host) {
+		return nil
+	}
+	var es []entry
+	for _, a := range d.t.opts.Host.Announced(d.proto) {
+		es = append(es, entry{a.Path().Element(), syscall.S_IFREG})
+	}
+	return es
+}
+
+// isHere tells whether a HOST is this one by its name.
+func (t *Tree) isHere(host string) bool {
+	return host == "local" || host == t.opts.Cluster.Self().Name
+}

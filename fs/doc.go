@@ -22,9 +22,21 @@
 // were told the same number, one opens it; the other is told ESTALE, on which the kernel looks the name up once more,
 // and then gets a number that nobody else is told.
 //
+// # Two ends
+//
+// The open of a service's name is a connection (stream_node.go, conn.go); the open of its name with ",create" announces it
+// and is a queue of clients (announce_node.go). A client is in three places one after the other: it waits in the
+// rendezvous.Host, of which the tree knows nothing; once its line has been read it is a conn without a stream, in the set
+// of its announcement, from which whoever opens its data, rejects it, or closes the announcement takes it, so that it is
+// used once; then it is a connection like any other.
+//
+// The Host binds the socket of an announced local service through this tree, and takes it away by UnlinkSocket while a
+// RELEASE is answered. So no lock is held for a call of the Host that the Host's calls of the tree take.
+//
 // # Who may
 //
 // The kernel checks owners and modes, which every answer states truly, since the tree is always mounted with
-// default_permissions. What modes cannot say (network namespaces, other people's identities, limits) is judged at
-// OPEN, by the caller of OPEN. A look-up never decides anything, waits for nothing and changes nothing.
+// default_permissions. What modes cannot say is judged at OPEN, by the caller of OPEN: by the Host, and here as far as
+// it is about connections that are there already, and about limits of open files. A look-up never decides anything, waits
+// for nothing and changes nothing.
 package fs

@@ -81,8 +81,8 @@ func (t *inodes) lookup(parent *inode, name string, n node, c caller, fresh, pas
 	defer t.mu.Unlock()
 	at := place{parent.id, name}
 	ino := t.byName[at]
-	if s, ok := n.(*socketNode); ok && ino != nil && ino.node != node(s) {
-		ino = nil // another socket had the name before
+	if ino != nil && replaced(ino.node, n) {
+		ino = nil
 	}
 	if r := t.raced[c.pid]; fresh && r != nil && r.at == at {
 		// The kernel looks up twice, and forgets the first answer in between where the name led elsewhere before.
@@ -103,6 +103,22 @@ func (t *inodes) lookup(parent *inode, name string, n node, c caller, fresh, pas
 		t.rest(parent) // in use, by him who looks into it
 	}
 	return ino
+}
+
+// replaced tells whether a name that led to old leads to something else now: a socket, another socket, or no socket any
+// more. All other names keep their meaning.
+func replaced(old, n node) bool {
+	_, was := old.(*socketNode)
+	_, is := n.(*socketNode)
+	return (was || is) && old != n
+}
+
+// number returns a number that no stream has, nor ever will.
+func (t *inodes) number() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stream++
+	return t.stream - 1
 }
 
 func (t *inodes) make(parent *inode, name string, n node, uid uint32, fresh bool) *inode {

@@ -180,6 +180,19 @@ func TestInodes_ANewSocketIsNotTheOldOneOfItsName(t *testing.T) {
 	}
 }
 
+func TestInodes_AStreamIsNotTheSocketThatHadItsName(t *testing.T) {
+	tab, root := newTestInodes()
+	socket, stream := &socketNode{uid: 1}, &streamNode{}
+	a := tab.lookup(root, "s", socket, caller{}, false, false)
+	b := tab.lookup(root, "s", stream, caller{}, true, true)
+	if b == a || b.node != node(stream) {
+		t.Error("a stream got the number, and so the type, of a socket")
+	}
+	if c := tab.lookup(root, "s", socket, caller{}, false, false); c == b {
+		t.Error("a socket got the number of a stream")
+	}
+}
+
 func TestInodes_NothingIsHeldAfterTheLastCloseOfAStream(t *testing.T) {
 	tab, root := newTestInodes()
 	a := tab.lookup(root, "data", nil, caller{}, true, true)

@@ -7,7 +7,16 @@ import (
 	"time"
 
 	"github.com/convoke-fs/convoke/fs/quota"
+	"github.com/convoke-fs/convoke/rendezvous"
 )
+
+// Metric is a number that others count, for cluster/metrics.
+type Metric struct {
+	Name  string // convoke_...
+	Kind  string // "counter" or "gauge"
+	Help  string // one sentence
+	Value int64
+}
 
 // metricsText is cluster/metrics in Prometheus' text format. It names no user, path or peer.
 func (t *Tree) metricsText() string {
@@ -15,11 +24,14 @@ func (t *Tree) metricsText() string {
 	for _, m := range t.opts.Cluster.Members() {
 		states[m.State.String()]++
 	}
-	in, out := t.conns.in.Load(), t.conns.out.Load()
-	open := t.conns.of(0)
-	for _, c := range open {
-		in += c.sock.In.Load()
-		out += c.sock.Out.Load()
+	n := t.conns.count()
+	announced := 0
+	for _, p := range []rendezvous.Proto{rendezvous.TCP, rendezvous.UDP, rendezvous.FDP} {
+		l := t.opts.Host.Announced(p)
+		announced += len(l)
+		for _, a := range l {
+			n.waiting += a.Waiting()
+		}
 	}
 	k := t.opts.Server.Stats()
 	var b strings.Builder
@@ -30,11 +42,17 @@ func (t *Tree) metricsText() string {
 	for _, s := range []string{"alive", "failed", "leaving", "left"} {
 		fmt.Fprintf(&b, "convoke_members{state=%q} %d\n", s, states[s])
 	}
-	metric("convoke_connections", "gauge", "Open connections.", len(open))
+	metric("convoke_connections", "gauge", "Open connections.", n.open)
 	metric("convoke_connections_total", "counter", "Connections made since the start.", t.conns.total.Load())
 	metric("convoke_dials", "gauge", "Connections being made.", t.opts.Quota.Held(quota.Dials))
-	metric("convoke_received_bytes_total", "counter", "Bytes from the peers of connections.", in)
-	metric("convoke_sent_bytes_total", "counter", "Bytes to the peers of connections.", out)
+	metric("convoke_received_bytes_total", "counter", "Bytes from the peers of connections.", n.in)
+	metric("convoke_sent_bytes_total", "counter", "Bytes to the peers of connections.", n.out)
+	metric("convoke_announcements", "gauge", "Services announced on this node.", announced)
+	metric("convoke_waiting_clients", "gauge", "Clients of announced services that wait for their server.", n.waiting)
+	metric("convoke_rendezvous_total", "counter", "Clients that became a connection of their server.", t.conns.completed.Load())
+	metric("convoke_rendezvous_refused_total", "counter", "Clients that were told of, and went or were rejected.", t.conns.refused.Load())
+	metric("convoke_sockets", "gauge", "Sockets that servers have bound.", t.sockets.count())
+	metric("convoke_socket_connections", "gauge", "Connections of the daemon's socket.", t.opts.Quota.Held(quota.Sockets))
 	metric("convoke_event_readers", "gauge", "Open event files.", t.opts.Quota.Held(quota.Events))
 	metric("convoke_requests_total", "counter", "Requests of the kernel.", k.Requests)
 	metric("convoke_parked_requests", "gauge", "Reads and writes that wait for their stream.", k.Parked)
@@ -43,5 +61,10 @@ func (t *Tree) metricsText() string {
 	metric("convoke_refused_total", "counter", "Opens and commands that failed.", t.log.Refused())
 	metric("convoke_goroutines", "gauge", "Goroutines of the daemon.", runtime.NumGoroutine())
 	metric("convoke_uptime_seconds", "gauge", "Time since the start.", fmt.Sprintf("%.1f", time.Since(t.start).Seconds()))
+	if t.opts.Metrics != nil {
+		for _, m := range t.opts.Metrics() {
+			metric(m.Name, m.Kind, m.Help, m.Value)
+		}
+	}
 	return b.String()
 }

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"github.com/convoke-fs/convoke/cluster/watch"
 	"github.com/convoke-fs/convoke/fs/kernel"
 	"github.com/convoke-fs/convoke/fs/quota"
+	"github.com/convoke-fs/convoke/rendezvous"
 )
 
 // fakeCluster is a cluster of as many members as a test wants.
@@ -88,6 +90,7 @@ type mounted struct {
 	cluster *fakeCluster
 	watch   *watch.Hub
 	quota   *quota.Table
+	host    *rendezvous.Host
 }
 
 // mountTree mounts a tree for the test; change may alter its options.
@@ -108,10 +111,16 @@ func mountTree(t *testing.T, change ...func(*Opts)) *mounted {
 	for _, w := range m.cluster.members {
 		m.watch.Update(watch.Member{ID: w.ID, Name: w.Name, State: w.State.String(), Boot: w.Boot})
 	}
-	o := Opts{Dir: mp.Dir, Server: m.server, Cluster: m.cluster, Watch: m.watch, Log: log, Quota: m.quota, Name: "test", Version: "devel", DialTimeout: 5 * time.Second}
+	o := Opts{Dir: mp.Dir, Server: m.server, Cluster: m.cluster, Watch: m.watch, Log: log, Quota: m.quota, Name: "test", Version: "devel"}
 	for _, f := range change {
 		f(&o)
 	}
+	m.host = rendezvous.NewHost(rendezvous.HostOpts{
+		Resolver: &rendezvous.Resolver{Members: m.cluster}, Log: slog.New(log), Self: "web1", Addr: func() netip.Addr { return netip.MustParseAddr("127.0.0.1") },
+		SocketDir: filepath.Join(mp.Dir, "dev/fdp/local"), Unlink: func(name string) { m.tree.UnlinkSocket(name) },
+		Limits: HostLimits(m.quota), ForeignNet: o.ForeignNet, DialTimeout: 5 * time.Second,
+	})
+	o.Host = m.host
 	m.tree = New(o)
 	m.server.SetTree(m.tree)
 	served := make(chan error, 1)
@@ -128,6 +137,8 @@ func mountTree(t *testing.T, change ...func(*Opts)) *mounted {
 		case <-time.After(10 * time.Second):
 			t.Error("the server did not end after its tree was unmounted")
 		}
+		m.host.Close()
+		m.tree.Close()
 		if t.Failed() {
 			t.Logf("cluster/log:\n%s", log.shared.text)
 		}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
+	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
 	"github.com/convoke-fs/convoke/fs/kernel"
@@ -16,6 +18,7 @@ import (
 var (
 	_ freshNode = (*streamNode)(nil)
 	_ passing   = (*streamNode)(nil)
+	_ owned     = (*streamNode)(nil)
 )
 
 // streamNode is dev/PROTO/HOST/SERVICE: each open of it is a connection.
@@ -31,11 +34,35 @@ func newStream(t *Tree, p rendezvous.Path) *streamNode {
 
 func (n *streamNode) passing() {}
 
-// stat differs from base's in that the name must be looked up each time, for it leads to a new number after each open.
+// stat differs from base's in that the name must be looked up each time, for it leads to a new number after each open;
+// and a service that is announced here has an owner and a mode of its own.
 func (n *streamNode) stat() stat {
 	st := n.base.stat()
 	st.nameTTL = 0
+	if a, ok := n.announcement(); ok {
+		mode, uid, gid := a.Mode()
+		st.mode, st.uid, st.gid, st.statTTL = syscall.S_IFREG|mode&0777, uid, gid, 0
+	}
 	return st
+}
+
+// announcement returns what is announced here under the path.
+func (n *streamNode) announcement() (*rendezvous.Announcement, bool) {
+	if !n.t.isHere(n.path.Host) {
+		return nil, false
+	}
+	p := n.path
+	p.Host = "local"
+	return n.t.opts.Host.Find(p)
+}
+
+// chattr is chmod(2) and chown(2) of an announced service.
+func (n *streamNode) chattr(c caller, in *fuse.SetAttrIn) syscall.Errno {
+	a, ok := n.announcement()
+	if !ok {
+		return syscall.EPERM
+	}
+	return changeAnnouncement(a, c, in)
 }
 
 func (n *streamNode) mayWait() bool { return true }
@@ -43,7 +70,7 @@ func (n *streamNode) mayWait() bool { return true }
 func (n *streamNode) open(ctx context.Context, c caller, flags uint32) (kernel.Opened, syscall.Errno) {
 	cn, err := n.connect(ctx, c)
 	if err == nil {
-		return n.t.conns.add(n.t, ctx.Value(inodeKey{}).(*inode), cn, flags), 0
+		return n.t.conns.add(ctx.Value(inodeKey{}).(*inode), cn, flags), 0
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		err = fmt.Errorf("%w: %w", cause, err) // a signal: the caller hears of that
@@ -64,78 +91,31 @@ func (n *streamNode) join(c caller, stream any, flags uint32) (kernel.Opened, sy
 // connect makes the connection that the path names, for c.
 func (n *streamNode) connect(ctx context.Context, c caller) (*conn, error) {
 	t := n.t
-	if err := t.sameNet(c); err != nil {
-		return nil, err
-	}
 	who, err := c.identify()
 	if err != nil {
 		return nil, &rendezvous.Error{Op: "open", Kind: rendezvous.Permission, Err: &reason{"the caller cannot be identified", err}}
 	}
-	if err := n.mayName(who); err != nil {
-		return nil, err
-	}
 	if !t.opts.Quota.Take(c.uid, quota.Streams, 1) {
 		return nil, fmt.Errorf("too many streams are open: %w", syscall.EMFILE)
 	}
-	cn := &conn{tree: t, path: n.path.String(), uid: c.uid, gid: c.gid, pid: who.TGID, datagram: n.path.Proto == rendezvous.UDP}
-	if err := n.dial(ctx, cn, who); err != nil {
+	made, err := t.opts.Host.Open(ctx, who, n.path)
+	if err != nil {
 		t.opts.Quota.Give(c.uid, quota.Streams, 1)
+		if errors.Is(err, unix.EMFILE) {
+			err = fmt.Errorf("the daemon is out of descriptors: %w", err)
+		}
 		return nil, err
 	}
+	cn := &conn{
+		tree: t, path: n.path.String(), uid: c.uid, gid: c.gid, pid: who.TGID,
+		local: n.path.Service, remote: n.path.Service, start: time.Now(),
+		peer: rendezvous.Peer{Host: "local", Node: made.Node, UID: rendezvous.NoID, GID: rendezvous.NoID},
+	}
+	if n.path.Proto != rendezvous.FDP {
+		cn.local, cn.remote, cn.peer.Host = bang(made.Local), bang(made.Remote), made.Remote.Addr().Unmap().String()
+	}
+	cn.begin(connSocket{t.opts.Server.NewSocket(made.FD, n.path.Proto == rendezvous.UDP), cn})
 	return cn, nil
-}
-
-// mayName refuses the instances of other people: user= must be the caller's own, group= one of his.
-func (n *streamNode) mayName(who rendezvous.Caller) error {
-	deny := func(what string) error {
-		return &rendezvous.Error{Op: "open", Path: n.path.String(), Kind: rendezvous.Permission, Err: errors.New(what)}
-	}
-	if id := n.path.Options.User; id != nil {
-		uid, err := id.User(who.UID)
-		if err != nil {
-			return err
-		}
-		if uid != who.UID && who.UID != 0 {
-			return deny("the instance belongs to another user")
-		}
-	}
-	if id := n.path.Options.Group; id != nil {
-		gid, err := id.Group(who.GID)
-		if err != nil {
-			return err
-		}
-		if !who.In(gid) && who.UID != 0 {
-			return deny("the caller is not in the group of the instance")
-		}
-	}
-	return nil
-}
-
-func (n *streamNode) dial(ctx context.Context, cn *conn, who rendezvous.Caller) error {
-	t := n.t
-	if !t.opts.Quota.Take(who.UID, quota.Dials, 1) {
-		return fmt.Errorf("too many connections are being made: %w", syscall.EAGAIN)
-	}
-	defer t.opts.Quota.Give(who.UID, quota.Dials, 1)
-	target, err := t.resolver.Resolve(ctx, n.path)
-	if err != nil {
-		return err
-	}
-	creds := who.Creds()
-	var c rendezvous.Conn
-	if n.path.Proto == rendezvous.FDP {
-		c.FD, err = rendezvous.DialUnix(ctx, t.socketDirPath(), n.path.Service, creds, t.opts.DialTimeout)
-		cn.local, cn.remote, cn.host = n.path.Service, n.path.Service, "local"
-	} else {
-		c, err = rendezvous.Dial(ctx, target, rendezvous.DialOpts{Creds: creds, Now: n.path.Options.Now, Timeout: t.opts.DialTimeout})
-		cn.local, cn.remote, cn.host, cn.node = bang(c.Local), bang(c.Remote), c.Remote.Addr().Unmap().String(), target.Node
-	}
-	if err == nil {
-		cn.fd = c.FD
-	} else if errors.Is(err, unix.EMFILE) {
-		err = fmt.Errorf("the daemon is out of descriptors: %w", err)
-	}
-	return err
 }
 
 func writes(flags uint32) bool { return flags&syscall.O_ACCMODE != syscall.O_RDONLY }

@@ -40,12 +40,16 @@ type Opts struct {
 	Watch   *watch.Hub     // required
 	Log     *Log           // required
 	Quota   *quota.Table   // required
-	Name    string         // required: the cluster's name
-	Version string         // required: the daemon's
+	// Host is the rendezvous of this host: required. Its Unlink is to be UnlinkSocket, its SocketDir dev/fdp/local of Dir,
+	// its Limits HostLimits.
+	Host    *rendezvous.Host
+	Name    string // required: the cluster's name
+	Version string // required: the daemon's
 
-	ForeignNet  bool          // optional: callers from other network namespaces may use dev/
-	DialTimeout time.Duration // optional: 0 is 30 s
-	Ready       func() bool   // optional: whether cluster/self is there yet; nil is always
+	ForeignNet bool                         // optional: callers from other network namespaces may use connections
+	Ready      func() bool                  // optional: whether cluster/self is there yet; nil is always
+	CanStart   func(p rendezvous.Path) bool // optional: whether there is a server to be started for an fdp path. It must not wait for a network
+	Metrics    func() []Metric              // optional: more lines of cluster/metrics
 }
 
 // Tree is the mounted tree. Its exported methods are for the loop in package kernel.
@@ -59,7 +63,7 @@ type Tree struct {
 	inodes   *inodes
 	dirs     *dirs
 	conns    *conns
-	resolver *rendezvous.Resolver
+	sockets  *socketDir
 }
 
 var _ kernel.Tree = (*Tree)(nil)
@@ -75,8 +79,8 @@ func New(o Opts) *Tree {
 		log:           o.Log,
 		dirs:          newDirs(),
 		conns:         newConns(),
-		resolver:      &rendezvous.Resolver{Members: o.Cluster},
 	}
+	t.sockets = newSocketDir(t)
 	t.inodes = newInodes(newDir(t.uid, t.gid,
 		row{name: "dev", node: t.devDir()},
 		row{name: "conn", node: &connsDir{t.folderBase(0555), t}},
@@ -84,6 +88,9 @@ func New(o Opts) *Tree {
 	))
 	return t
 }
+
+// Close ends what the tree does by itself. It is called once the server has ended; nothing is to be asked of the tree then.
+func (t *Tree) Close() { t.sockets.binders.close() }
 
 func (t *Tree) folderBase(mode uint32) base {
 	return base{syscall.S_IFDIR | mode, t.uid, t.gid}
@@ -167,21 +174,27 @@ func (t *Tree) attrOut(ino *inode, out *fuse.AttrOut) {
 	st.fill(&out.Attr, ino.id, t.start)
 }
 
-// SetAttr implements fuse.RawFileSystem. Truncation means nothing, since `>` asks for it; owner and mode of a socket
-// belong to its owner and to root; everything else stays as it is.
+// owned is a node whose owner and mode can be changed, by its owner and by root.
+type owned interface {
+	node
+	chattr(c caller, in *fuse.SetAttrIn) syscall.Errno
+}
+
+// SetAttr implements fuse.RawFileSystem. Truncation means nothing, since `>` asks for it; owner and mode of a socket and
+// of an announced service belong to its owner and to root; everything else stays as it is.
 func (t *Tree) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	ino := t.inodes.get(in.NodeId)
 	if ino == nil {
 		return fuse.Status(syscall.ESTALE)
 	}
-	const owned = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID
+	const ids = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID
 	const times = fuse.FATTR_ATIME | fuse.FATTR_MTIME | fuse.FATTR_ATIME_NOW | fuse.FATTR_MTIME_NOW | fuse.FATTR_CTIME
-	if in.Valid&(owned|times) != 0 && in.Valid&fuse.FATTR_SIZE == 0 {
-		s, ok := ino.node.(*socketNode)
+	if in.Valid&(ids|times) != 0 && in.Valid&fuse.FATTR_SIZE == 0 {
+		n, ok := ino.node.(owned)
 		if !ok {
 			return fuse.EPERM
 		}
-		if e := s.chattr(callerOf(&in.InHeader), in); e != 0 {
+		if e := n.chattr(callerOf(&in.InHeader), in); e != 0 {
 			return fuse.Status(e)
 		}
 	}

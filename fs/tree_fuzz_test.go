@@ -5,16 +5,28 @@ import (
 	"testing"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // FuzzLookup walks the tree along any names. What is found has a true mode and a number, and once the kernel has
 // forgotten all of it the table is as empty as before.
 func FuzzLookup(f *testing.F) {
 	for _, s := range []string{"dev/tcp/local/80", "dev/tcp/::1/http,user=5,nightly", "dev/udp/a.b-c_d/9,now", "dev/fdp/local/x,stream",
-		"cluster/events,STAT,LOST", "cluster/members/web1/addr", "cluster/self", "conn/17/data", "dev/../dev", "a\x00b", "dev/tcp/%2f/\xff"} {
+		"cluster/events,STAT,LOST", "cluster/members/web1/addr", "cluster/self", "conn/17/data",
+		"dev/tcp/local/echo,create", "dev/udp/web1/0,create,user=1,night", "dev/fdp/local/svc,create", "dev/fdp/local/svc,user,sock", "dev/fdp/local/convoke", "dev/fdp/local/,sock", "dev/tcp/web1/echo,group=a@b", "dev/../dev", "a\x00b", "dev/tcp/%2f/\xff"} {
 		f.Add(s)
 	}
 	tr, _ := bareTree(f)
+	// Sockets as the daemon and as a server make them.
+	for _, name := range []string{"svc,sock", "svc,user=5,night,sock", "convoke"} {
+		s, err := tr.sockets.newSocket(caller{pid: uint32(unix.Gettid())}, name, 0755)
+		if err == nil {
+			err = tr.sockets.bind(s, caller{})
+		}
+		if err != nil {
+			f.Fatal(err)
+		}
+	}
 	f.Fuzz(func(t *testing.T, path string) {
 		told := map[uint64]uint64{}
 		at := uint64(rootIno)

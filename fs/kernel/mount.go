@@ -277,3 +277,13 @@ func (m *MountPoint) Ended(served <-chan error) error {
 		return nil
 	}
 }
+
+// Device returns the device number of the mount at dir, as the kernel has it in its own tables: of a FUSE mount, whose
+// major number is 0, it is the minor one. It asks nothing of the mount.
+func Device(dir string) (uint32, error) {
+	m, ok := findMount(dir)
+	if !ok {
+		return 0, fmt.Errorf("%s is no mount point: %w", dir, unix.ENOENT)
+	}
+	return uint32(m.minor), nil
+}

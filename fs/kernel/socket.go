@@ -117,6 +117,9 @@ func (k *Socket) CloseWrite() {
 	_ = unix.Shutdown(k.fd, unix.SHUT_WR) // ENOTCONN: the peer was faster
 }
 
+// Traffic returns how many bytes came from the peer and went to it.
+func (k *Socket) Traffic() (in, out uint64) { return k.In.Load(), k.Out.Load() }
+
 // Shut tells whether the sending side was closed.
 func (k *Socket) Shut() bool { return k.shut.Load() }
 
