@@ -1,17 +1,28 @@
-// Package ipc is the Go client of a running convoked: it finds the tree that
-// the daemon has mounted and reads, writes and opens its files for programs.
+// Package ipc connects programs and a running convoked: its files in the mounted
+// tree, and its socket, which hands real sockets over.
 //
 // # What a program gets
 //
-// [Locate] answers with a [Tree]. Its state files come parsed ([Tree.Members],
-// [Tree.Status], [Tree.Conns]), its stream files as readers ([Tree.Events],
-// [Tree.Log]), and a connection as a [Stream]:
+// [Open] and [Announce] are the short way: a net.Conn that is a socket like any
+// other, with no daemon between the two sides, and a net.Listener whose clients
+// come with an identity that the daemon has proved.
 //
-//	t, err := ipc.Locate("")
-//	s, err := t.Open("dev/tcp/web2/http")
+//	conn, err := ipc.Open(ctx, "dev/tcp/web2/http")
+//	l, err := ipc.Announce(ctx, "dev/tcp/local/echo")
 //
-// Everything goes through the mount, with the rights of the process that asks,
-// so the kernel decides who may do what and this package holds no secret.
+// [Locate] answers with a [Tree] for a certain mount. Its state files come
+// parsed ([Tree.Members], [Tree.Status], [Tree.Conns]), its stream files as
+// readers ([Tree.Events], [Tree.Log]), and [Tree.Dial] makes a [Client], a
+// connection of its own to the daemon's socket.
+//
+// Everything is done with the rights of the process that asks: the kernel
+// checks those of files, and tells the daemon who is at the other end of its
+// socket. This package holds no secret.
+//
+// # The daemon's side
+//
+// [Server] is the other end of the socket. The protocol, which other languages
+// may speak too, is described in wire.go.
 //
 // # Time
 //
@@ -19,7 +30,7 @@
 // than [AnswerTime] means that the daemon is stuck, and the call ends with an
 // error of kind Timeout. Only [Tree.Open], [Tree.Ctl] and reads of streams may
 // take longer; the daemon bounds the first two, and a signal that ends the
-// process ends them at once.
+// process ends them at once. What a [Client] does ends with its context.
 //
 // # Errors
 //
