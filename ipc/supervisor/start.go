@@ -29,9 +29,9 @@ const readyWord = "ready\n"
 // EALREADY.
 const probeFlags = 0x636f6e76_00000000 | unix.O_RDONLY
 
-// ErrOther says that another program's supervisor, or one of another tree, has the open(2) of this process. The kernel
+// ErrOther says that another program, or a supervisor of another tree, has the open(2) of this process. The kernel
 // takes one only.
-var ErrOther = errors.New("another supervisor answers for the files that this process opens, and there can be only one")
+var ErrOther = errors.New("another program supervises the opens of this process")
 
 // Start starts a supervisor for the calling thread, which must be locked to its goroutine and execute a program soon
 // after: mount is the tree's mount point, a path without symbolic links. Under a supervisor of the same tree it does
