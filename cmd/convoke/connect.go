@@ -1,13 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"io"
-	"os"
+	"syscall"
 
 	"github.com/spf13/pflag"
 
-	"github.com/convoke-fs/convoke/ipc"
 	"github.com/convoke-fs/convoke/rendezvous"
 )
 
@@ -21,11 +21,7 @@ still read; the command ends when the stream ends.
 	setup: func(flags *pflag.FlagSet) func(*call, []string) error {
 		atEnd := flags.Bool("close", false, "end at the end of the input, without waiting for the answer")
 		return func(c *call, args []string) error {
-			t, err := c.tree()
-			if err != nil {
-				return err
-			}
-			s, err := t.Open(args[0])
+			s, err := connect(c, args[0])
 			if err != nil {
 				return err
 			}
@@ -34,17 +30,53 @@ still read; the command ends when the stream ends.
 	},
 }
 
+// connect opens a path. The daemon has no part in what is done with the
+// socket.
+func connect(c *call, path string) (*socket, error) {
+	p, err := rendezvous.Parse(path)
+	if err != nil {
+		return nil, err
+	}
+	t, err := c.tree()
+	if err != nil {
+		return nil, err
+	}
+	daemon, err := c.dial(t)
+	if err != nil {
+		return nil, err
+	}
+	fd, err := daemon.OpenFD(context.Background(), p.String())
+	daemon.Close() // the socket is of its own
+	if err != nil {
+		return nil, connectError(p, err)
+	}
+	return &socket{fd: fd, path: p}, nil
+}
+
+// connectError returns err, of OpenFD, as connect tells it.
+func connectError(p rendezvous.Path, err error) error {
+	kind := rendezvous.KindOf(err)
+	var told *rendezvous.Error
+	if errors.As(err, &told) && told.Err != nil {
+		err = told.Err
+	}
+	if err == syscall.ENOENT {
+		// "No such file" would be true, and no help.
+		err = nil
+	}
+	return &rendezvous.Error{Op: "connect", Path: p.String(), Kind: kind, Err: err}
+}
+
 // relay copies both ways until the stream ends. With atEnd it ends when the
 // input does.
-func relay(c *call, s *ipc.Stream, atEnd bool) error {
-	defer s.Close()
+func relay(c *call, s *socket, atEnd bool) error {
 	// The sender is not waited for: it may sit in a read of a terminal. The
 	// process ends with this command.
 	sent := make(chan error, 1)
-	go func() { sent <- send(s, c.stdin, atEnd) }()
+	go func() { sent <- sendInput(s, c.stdin, atEnd) }()
 
-	err := pump(c.stdout, s)
-	if atEnd && errors.Is(err, os.ErrClosed) {
+	err := receive(c.stdout, s)
+	if s.ended.Load() {
 		return <-sent
 	}
 	if err != nil {
@@ -59,18 +91,17 @@ func relay(c *call, s *ipc.Stream, atEnd bool) error {
 	}
 }
 
-// send copies the input to the stream and ends the written side, or with atEnd
-// the whole stream. A datagram socket has no end to tell: over udp what comes
+// sendInput copies the input to the socket and ends the written side, or with
+// atEnd the whole connection. Over udp, which has no end to tell, what comes
 // is read until the command is interrupted.
-func send(s *ipc.Stream, input io.Reader, atEnd bool) error {
-	err := pump(s, input)
+func sendInput(s *socket, input io.Reader, atEnd bool) error {
+	err := transmit(s, input)
 	switch {
 	case atEnd:
-		return errors.Join(err, s.Close())
+		s.Close()
+		return err
 	case err != nil:
 		return err
-	case s.Path.Proto == rendezvous.UDP:
-		return nil
 	}
 	return s.CloseWrite()
 }

@@ -34,13 +34,14 @@ type call struct {
 	stderr io.Writer
 	mount  string // --mount
 	locate func(mount string) (*ipc.Tree, error)
+	dial   func(t *ipc.Tree) (client, error)
 }
 
 // tree finds the daemon's tree.
 func (c *call) tree() (*ipc.Tree, error) { return c.locate(c.mount) }
 
 func main() {
-	c := &call{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, locate: ipc.Locate}
+	c := &call{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr, locate: ipc.Locate, dial: dialDaemon}
 	os.Exit(run(c, os.Args[1:]))
 }
 

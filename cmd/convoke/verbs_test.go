@@ -3,14 +3,11 @@ package main
 import (
 	"encoding/base64"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
-
-	"github.com/convoke-fs/convoke/ipc"
 )
 
 func TestJoin_CountsWhoAnswered(t *testing.T) {
@@ -106,86 +103,5 @@ func TestKeygen_WarnsOfAFileThatOthersCanRead(t *testing.T) {
 		if got := strings.Contains(stderr.String(), "chmod 600"); got != warns {
 			t.Errorf("mode %v: warned %v, want %v", mode, got, warns)
 		}
-	}
-}
-
-// echo makes a tree in which dev/tcp/web2/echo gives back what is written, and
-// conn/ID/ctl takes commands: a FIFO opened for both directions. It returns
-// the path of the ctl file.
-func echo(t *testing.T, tree string) (ctl string) {
-	t.Helper()
-	path := filepath.Join(tree, "dev/tcp/web2/echo")
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := syscall.Mkfifo(path, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var st syscall.Stat_t
-	if err := syscall.Stat(path, &st); err != nil {
-		t.Fatal(err)
-	}
-	ctl = filepath.Join(tree, fmt.Sprintf("conn/%d/ctl", st.Ino))
-	if err := os.MkdirAll(filepath.Dir(ctl), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(ctl, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return ctl
-}
-
-func TestConnect_CloseEndsWithTheInput(t *testing.T) {
-	tree := t.TempDir()
-	ctl := echo(t, tree)
-	// The end of the input is given only when the answer has been read.
-	input, typed := io.Pipe()
-	answer, shown := io.Pipe()
-	ended := make(chan int, 1)
-	go func() {
-		c := &call{stdin: input, stdout: shown, stderr: io.Discard,
-			locate: func(string) (*ipc.Tree, error) { return &ipc.Tree{Dir: tree}, nil }}
-		ended <- run(c, []string{"connect", "--close", "/dev/tcp/web2/echo"})
-	}()
-	if _, err := typed.Write([]byte("hello\n")); err != nil {
-		t.Fatal(err)
-	}
-	buf := make([]byte, 6)
-	if _, err := io.ReadFull(answer, buf); err != nil || string(buf) != "hello\n" {
-		t.Errorf("got %q, %v", buf, err)
-	}
-	typed.Close()
-	if status := <-ended; status != 0 {
-		t.Errorf("exit status %d", status)
-	}
-	if got, _ := os.ReadFile(ctl); len(got) != 0 {
-		t.Errorf("ctl got %q, want nothing", got)
-	}
-}
-
-func TestSend_EndOfInputShutsDownTheWrittenSide(t *testing.T) {
-	tree := t.TempDir()
-	ctl := echo(t, tree)
-	s, err := (&ipc.Tree{Dir: tree}).Open("dev/tcp/web2/echo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	if err := send(s, strings.NewReader("hello"), false); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := os.ReadFile(ctl); string(got) != "shutdown\n" {
-		t.Errorf("ctl got %q, want shutdown", got)
-	}
-	buf := make([]byte, 10)
-	if n, err := s.Read(buf); err != nil || string(buf[:n]) != "hello" {
-		t.Errorf("got %q, %v", buf[:n], err)
-	}
-}
-
-func TestConnect_SaysWhyNot(t *testing.T) {
-	got := convoke(t, t.TempDir(), "", "connect", "dev/tcp/db/5432")
-	if want := "convoke: connect dev/tcp/db/5432: no such host or service\n"; got.status != 1 || got.stderr != want {
-		t.Errorf("got %+v, want %q", got, want)
 	}
 }
