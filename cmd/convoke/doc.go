@@ -1,6 +1,6 @@
 // Command convoke talks to the convoked of this machine: it lists members and
 // connections, follows events, connects standard input and output to a service
-// by its path, and shows what the whole does in a demonstration.
+// by its path, makes servers of other commands, and shows what the whole does in a demonstration.
 //
 //	convoke [--mount DIR] COMMAND [ARGUMENT]...
 //
@@ -11,6 +11,9 @@
 //	join HOST...     join the cluster that a daemon on HOST belongs to
 //	leave            leave the cluster
 //	connect PATH     connect standard input and output to a stream
+//	serve PATH       run a command for each client of a path
+//	send PATH FD...  pass open descriptors to a local service
+//	recv PATH        run a command for each client that passes descriptors
 //	log              print the daemon's log
 //	keygen [FILE]    make a key for a cluster
 //	demo             start three daemons and show what they do

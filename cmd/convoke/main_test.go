@@ -32,10 +32,14 @@ func convoke(t *testing.T, tree, stdin string, args ...string) result {
 			}
 			return &ipc.Tree{Dir: tree}, nil
 		},
+		dial: func(*ipc.Tree) (client, error) { return nil, errNoDaemon },
 	}
 	status := run(c, args)
 	return result{status, stdout.String(), stderr.String()}
 }
+
+// errNoDaemon is what the commands get that need the daemon's socket.
+var errNoDaemon = errors.New("no daemon")
 
 // layOut makes a folder with these files.
 func layOut(t *testing.T, files map[string]string) string {
@@ -142,6 +146,22 @@ func TestRun_WrongUsageIs2AndSaysWhatIsWrong(t *testing.T) {
 		{"members --mount", "flag needs an argument"},
 		{"completion csh", `no completions for "csh"`},
 		{"connect nonsense", "parse nonsense"},
+		{"serve", "serve: -- must stand before the command"},
+		{"serve dev/tcp/local/x cat", "serve: -- must stand before the command"},
+		{"serve -- cat", "serve: the path is missing"},
+		{"serve dev/tcp/local/x extra -- cat", "serve: one path only"},
+		{"serve dev/tcp/local/x --", "serve: the command is missing"},
+		{"serve --max 0 dev/tcp/local/x -- cat", "serve: --max is from 1 to 4096"},
+		{"serve --max 5000 dev/tcp/local/x -- cat", "serve: --max is from 1 to 4096"},
+		{"serve --grace -1 dev/tcp/local/x -- cat", "serve: --grace is from 0"},
+		{"serve --grace NaN dev/tcp/local/x -- cat", "serve: --grace is from 0"},
+		{"serve dev/tcp/local/x,test -- cat", "create contradicts test"},
+		{"recv --fds 254 dev/fdp/local/x -- cat", "recv: --fds is from 1 to 253"},
+		{"recv dev/fdp/local/x", "recv: -- must stand before the command"},
+		{"send dev/fdp/local/x", "send: an argument is missing"},
+		{"send dev/fdp/local/x stdin", `send: "stdin" is no number of a descriptor`},
+		{"send dev/fdp/local/x -- -1", `send: "-1" is no number of a descriptor`},
+		{"send --wait 0 dev/fdp/local/x 0", "send: --wait is above 0"},
 		{"events snap", "events snap: not a kind of event"},
 	} {
 		got := convoke(t, tree, "", strings.Fields(tc.args)...)

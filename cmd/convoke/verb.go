@@ -26,8 +26,9 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		membersVerb, statusVerb, eventsVerb, connsVerb,
-		joinVerb, leaveVerb, connectVerb, logVerb,
-		keygenVerb, demoVerb, completionVerb, helpVerb, versionVerb,
+		joinVerb, leaveVerb,
+		connectVerb, serveVerb, sendVerb, recvVerb,
+		logVerb, keygenVerb, demoVerb, completionVerb, helpVerb, versionVerb,
 	}
 }
 

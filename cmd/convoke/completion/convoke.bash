@@ -13,7 +13,12 @@ _convoke_mount() {
 
 _convoke() {
 	local cur=$2 prev=$3 verb= words= i
-	local verbs='members status events conns join leave connect log keygen demo completion help version'
+	local verbs='members status events conns join leave connect serve send recv log keygen demo completion help version'
+	case $prev in
+	--) COMPREPLY=($(compgen -c -- "$cur")); return ;;
+	--fds | --grace | --max | --wait) return ;;
+	esac
+	[[ " ${COMP_WORDS[*]:0:COMP_CWORD} " = *' -- '* ]] && { COMPREPLY=($(compgen -f -- "$cur")); return; }
 	[ "$prev" = --mount ] && { COMPREPLY=($(compgen -d -- "$cur")); return; }
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
@@ -26,8 +31,14 @@ _convoke() {
 	'') words="$verbs --mount --help --version" ;;
 	members | status | conns) words='--json' ;;
 	events) words='--json SNAP SNAPEND MEMBER_JOINED MEMBER_LEFT LOST RESET' ;;
-	connect)
-		words='--close dev/tcp/ dev/udp/ dev/fdp/local/'
+	connect | serve | send | recv)
+		words='dev/tcp/ dev/udp/ dev/fdp/local/'
+		case $verb in
+		connect) words="$words --close" ;;
+		serve) words='dev/tcp/local/ dev/fdp/local/ --grace --max --once --verbose' ;;
+		send) words='dev/fdp/local/ --wait' ;;
+		recv) words='dev/fdp/local/ --fds --grace --max --once --verbose' ;;
+		esac
 		if [[ $cur =~ ^dev/(tcp|udp)/[^/]*$ ]]; then
 			# compgen expands what it is given: only names that have nothing to expand.
 			for i in "$(_convoke_mount)/${cur%/*}"/*; do
@@ -52,7 +63,7 @@ _convoked() {
 	--log-format) COMPREPLY=($(compgen -W 'text json' -- "$2")) ;;
 	--log-level) COMPREPLY=($(compgen -W 'debug info warn error' -- "$2")) ;;
 	--name | --cluster | --bind | --join | --limit) ;;
-	*) COMPREPLY=($(compgen -d -W '--name --cluster --bind --join --key-file --insecure --state --run
+	*) COMPREPLY=($(compgen -d -W '--name --cluster --bind --join --key-file --insecure --state --run --lib
 		--foreign-net --limit --log-format --log-level --config --check --version --help' -- "$2")) ;;
 	esac
 }

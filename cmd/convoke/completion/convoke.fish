@@ -21,7 +21,7 @@ function __convoke_path
     end
 end
 
-set -l verbs members status events conns join leave connect log keygen demo completion help version
+set -l verbs members status events conns join leave connect serve send recv log keygen demo completion help version
 complete -c convoke -f
 complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -a "$verbs"
 complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -l version -d 'print the version'
@@ -30,7 +30,13 @@ complete -c convoke -s h -l help -d explain
 complete -c convoke -n '__fish_seen_subcommand_from members status events conns' -l json -d 'print JSON'
 complete -c convoke -n '__fish_seen_subcommand_from events' -a 'SNAP SNAPEND MEMBER_JOINED MEMBER_LEFT LOST RESET'
 complete -c convoke -n '__fish_seen_subcommand_from connect' -l close -d 'end with the input'
-complete -c convoke -n '__fish_seen_subcommand_from connect' -a '(__convoke_path)'
+complete -c convoke -n '__fish_seen_subcommand_from connect serve send recv' -a '(__convoke_path)'
+complete -c convoke -n '__fish_seen_subcommand_from serve recv' -l grace -x -d 'how long commands may go on'
+complete -c convoke -n '__fish_seen_subcommand_from serve recv' -l max -x -d 'most processes at once'
+complete -c convoke -n '__fish_seen_subcommand_from serve recv' -l once -d 'serve one client'
+complete -c convoke -n '__fish_seen_subcommand_from serve recv' -s v -l verbose -d 'tell who comes'
+complete -c convoke -n '__fish_seen_subcommand_from recv' -l fds -x -d 'most descriptors of a client'
+complete -c convoke -n '__fish_seen_subcommand_from send' -l wait -x -d 'seconds for the receiver'
 complete -c convoke -n '__fish_seen_subcommand_from log' -s f -l follow -d 'go on with what comes'
 complete -c convoke -n '__fish_seen_subcommand_from keygen' -F
 complete -c convoke -n '__fish_seen_subcommand_from demo' -l no-wait -d 'end at once'
@@ -43,7 +49,7 @@ end
 for flag in insecure check version help
     complete -c convoked -l $flag
 end
-for flag in key-file state run config
+for flag in key-file state run lib config
     complete -c convoked -l $flag -r
 end
 complete -c convoked -l foreign-net -xa 'deny allow'
