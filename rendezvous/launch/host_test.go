@@ -48,13 +48,21 @@ func (w *world) said() string {
 // newWorld closes everything at the test's end, and fails the test if a process is left.
 func newWorld(t *testing.T, o Opts) *world {
 	t.Helper()
-	w := &world{t: t, lib: libDir(t)}
-	log := slog.New(slog.NewTextHandler(w, nil))
-	sockets := filepath.Join(w.lib, "s")
+	lib := libDir(t)
+	sockets := filepath.Join(lib, "s")
 	if err := os.Mkdir(sockets, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	chmod(t, sockets, 0o777)
+	return worldIn(t, lib, o)
+}
+
+// worldIn is newWorld for a directory that has a folder s for sockets.
+func worldIn(t *testing.T, lib string, o Opts) *world {
+	t.Helper()
+	w := &world{t: t, lib: lib}
+	log := slog.New(slog.NewTextHandler(w, nil))
+	sockets := filepath.Join(lib, "s")
 	w.host = rendezvous.NewHost(rendezvous.HostOpts{
 		Resolver: &rendezvous.Resolver{}, Log: log, Self: "web1", SocketDir: sockets,
 		Unlink: func(name string) { os.Remove(filepath.Join(sockets, name)) },

@@ -101,7 +101,7 @@ func orDefault[T int | time.Duration](v, d T) T {
 	return v
 }
 
-// Owner implements rendezvous.Launcher. A folder that is not safe to use has root as its owner here: nobody else may take the
+// Owner implements rendezvous.Launcher. For a daemon that is not root it is the daemon's user, as whom all runs. A folder that is not safe to use has root as its owner here: nobody else may take the
 // name, and Start tells what is wrong with it.
 func (l *Launcher) Owner(p rendezvous.Path) (uid uint32, ok bool) {
 	s, err := l.find(p)
@@ -112,6 +112,9 @@ func (l *Launcher) Owner(p rendezvous.Path) (uid uint32, ok bool) {
 		return 0, false
 	}
 	s.close()
+	if l.self != 0 {
+		return l.self, true
+	}
 	return s.owner, true
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -90,6 +91,8 @@ func TestSpawn_WhatTheServerGets(t *testing.T) {
 	}
 	defer f.Close()
 	// What the daemon ignores is at its default for the server.
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE, unix.SIGUSR1)
+	defer signal.Reset(unix.SIGHUP, unix.SIGPIPE, unix.SIGUSR1)
 	got, outcome := spawn{
 		request: request{SetIDs: true, UID: 1000, GID: 1001, Groups: []uint32{1001, 7, 8}, Name: path, Env: []string{"PATH=/usr/bin:/bin", "LISTEN_FDS=2"}},
 		program: program(t, path), client: -1, listen: []int{int(f.Fd()), int(f.Fd())},
