@@ -14,6 +14,7 @@
 //	serve PATH       run a command for each client of a path
 //	send PATH FD...  pass open descriptors to a local service
 //	recv PATH        run a command for each client that passes descriptors
+//	run PROGRAM      run a program whose opens of streams give sockets
 //	log              print the daemon's log
 //	keygen [FILE]    make a key for a cluster
 //	demo             start three daemons and show what they do

@@ -27,7 +27,7 @@ func verbs() []verb {
 	return []verb{
 		membersVerb, statusVerb, eventsVerb, connsVerb,
 		joinVerb, leaveVerb,
-		connectVerb, serveVerb, sendVerb, recvVerb,
+		connectVerb, serveVerb, sendVerb, recvVerb, runVerb,
 		logVerb, keygenVerb, demoVerb, completionVerb, helpVerb, versionVerb,
 	}
 }

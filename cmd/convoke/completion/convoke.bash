@@ -13,7 +13,7 @@ _convoke_mount() {
 
 _convoke() {
 	local cur=$2 prev=$3 verb= words= i
-	local verbs='members status events conns join leave connect serve send recv log keygen demo completion help version'
+	local verbs='members status events conns join leave connect serve send recv run log keygen demo completion help version'
 	case $prev in
 	--) COMPREPLY=($(compgen -c -- "$cur")); return ;;
 	--fds | --grace | --max | --wait) return ;;
@@ -46,6 +46,7 @@ _convoke() {
 			done
 		fi
 		compopt -o nospace 2>/dev/null ;;
+	run) [[ $cur = -* ]] || { COMPREPLY=($(compgen -c -- "$cur")); return; } ;;
 	log) words='--follow' ;;
 	keygen) COMPREPLY=($(compgen -f -- "$cur")); return ;;
 	demo) words='--no-wait' ;;

@@ -21,7 +21,7 @@ function __convoke_path
     end
 end
 
-set -l verbs members status events conns join leave connect serve send recv log keygen demo completion help version
+set -l verbs members status events conns join leave connect serve send recv run log keygen demo completion help version
 complete -c convoke -f
 complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -a "$verbs"
 complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -l version -d 'print the version'
@@ -37,6 +37,7 @@ complete -c convoke -n '__fish_seen_subcommand_from serve recv' -l once -d 'serv
 complete -c convoke -n '__fish_seen_subcommand_from serve recv' -s v -l verbose -d 'tell who comes'
 complete -c convoke -n '__fish_seen_subcommand_from recv' -l fds -x -d 'most descriptors of a client'
 complete -c convoke -n '__fish_seen_subcommand_from send' -l wait -x -d 'seconds for the receiver'
+complete -c convoke -n '__fish_seen_subcommand_from run' -xa '(__fish_complete_subcommand)'
 complete -c convoke -n '__fish_seen_subcommand_from log' -s f -l follow -d 'go on with what comes'
 complete -c convoke -n '__fish_seen_subcommand_from keygen' -F
 complete -c convoke -n '__fish_seen_subcommand_from demo' -l no-wait -d 'end at once'
