@@ -31,6 +31,7 @@ type Client struct {
 	calls   map[uint32]*call // guarded by mu; requests without an answer
 	reading bool             // guarded by mu; somebody has the part of the reader, or is about to
 	ended   error            // guarded by mu; why the connection has ended
+	forms   map[string]bool  // guarded by mu; services of fdp whose socket was found: true: at NAME,sock
 }
 
 // call is one request. There is no goroutine that reads the socket: of those who wait for an answer one has the part of

@@ -19,8 +19,13 @@ const (
 	fullMaxDelay = 50 * time.Millisecond
 )
 
-// connectFDP connects to the socket of a service of fdp. ENOENT: there is none, or only the daemon can tell its name.
-func (t *Tree) connectFDP(ctx context.Context, p rendezvous.Path) (int, error) {
+// maxForms bounds what a Client remembers of services of fdp.
+const maxForms = 1024
+
+// connectFDP connects to the socket of a service of fdp: NAME where a server has bound it, NAME,sock where it is
+// announced and NAME is the stream file. What it was is tried first the next time. ENOENT or ECONNREFUSED: there is
+// none, nobody listens, or only the daemon can tell its name.
+func (c *Client) connectFDP(ctx context.Context, p rendezvous.Path) (int, error) {
 	o := rendezvous.Options{Other: p.Options.Other, Qualifiers: p.Options.Qualifiers}
 	var ok bool
 	if o.User, ok = numbered(p.Options.User, os.Geteuid()); !ok {
@@ -30,7 +35,28 @@ func (t *Tree) connectFDP(ctx context.Context, p rendezvous.Path) (int, error) {
 		return -1, unix.ENOENT
 	}
 	p.Options = o
-	return connectUnix(ctx, t.path("dev/fdp/local"), p.Element()+",sock", unix.SOCK_STREAM, rendezvous.DefaultTimeout)
+	name, dir := p.Element(), c.tree.path("dev/fdp/local")
+	suffixes := [2]string{"", ",sock"}
+	c.mu.Lock()
+	announced := c.forms[name]
+	c.mu.Unlock()
+	if announced {
+		suffixes[0], suffixes[1] = suffixes[1], suffixes[0]
+	}
+	fd, err := connectUnix(ctx, dir, name+suffixes[0], unix.SOCK_STREAM, rendezvous.DefaultTimeout)
+	if err != unix.ENOENT && err != unix.ECONNREFUSED {
+		return fd, err
+	}
+	fd, err = connectUnix(ctx, dir, name+suffixes[1], unix.SOCK_STREAM, rendezvous.DefaultTimeout)
+	if err == nil {
+		c.mu.Lock()
+		if c.forms == nil || len(c.forms) == maxForms {
+			c.forms = map[string]bool{}
+		}
+		c.forms[name] = !announced
+		c.mu.Unlock()
+	}
+	return fd, err
 }
 
 // numbered returns the id as it stands in the name of a socket, unless that takes a look into a database of users.

@@ -13,30 +13,26 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// service listens at a socket of fdp, and returns the listening socket.
-func (d *daemon) service(t *testing.T, name string, backlog int) int {
-	t.Helper()
-	fd := listenUnix(t, d.path("dev/fdp/local"), name, unix.SOCK_STREAM, backlog)
-	t.Cleanup(func() { unix.Close(fd) })
-	return fd
-}
-
 func TestOpenFD_FdpIsConnectedByTheClientItself(t *testing.T) {
 	h := newFakeHost()
 	d := startDaemon(t, h, ServerOpts{})
 	c := d.client(t)
 	self := strconv.Itoa(os.Geteuid())
-	for path, name := range map[string]string{
-		"dev/fdp/local/db":                 "db,sock",
-		"dev/fdp/local/db2,sock":           "db2,sock",
-		"dev/fdp/local/db3,stream,test":    "db3,sock",
-		"dev/fdp/local/db,user":            "db,user=" + self + ",sock",
-		"dev/fdp/local/db,group=7,x,slave": "db,group=7,x,sock",
+	for _, tc := range []struct{ path, name string }{
+		{"dev/fdp/local/db", "db"},
+		{"dev/fdp/local/db", "db"},
+		{"dev/fdp/local/db", "db,sock"}, // announced now
+		{"dev/fdp/local/db", "db,sock"},
+		{"dev/fdp/local/db", "db"}, // bound again
+		{"dev/fdp/local/db2,sock", "db2,sock"},
+		{"dev/fdp/local/db3,stream,test", "db3,sock"},
+		{"dev/fdp/local/db,user", "db,user=" + self + ",sock"},
+		{"dev/fdp/local/db,group=7,x,slave", "db,group=7,x,sock"},
 	} {
-		l := d.service(t, name, 4)
-		fd, err := c.OpenFD(soon(t), path)
+		l := listenUnix(t, d.path("dev/fdp/local"), tc.name, unix.SOCK_STREAM, 4)
+		fd, err := c.OpenFD(soon(t), tc.path)
 		if err != nil {
-			t.Errorf("%s: %v", path, err)
+			t.Errorf("%s: %v", tc.path, err)
 			continue
 		}
 		peer, _, err := unix.Accept4(l, unix.SOCK_CLOEXEC)
@@ -45,11 +41,13 @@ func TestOpenFD_FdpIsConnectedByTheClientItself(t *testing.T) {
 		}
 		cred, err := unix.GetsockoptUcred(peer, unix.SOL_SOCKET, unix.SO_PEERCRED)
 		if err != nil || int(cred.Pid) != os.Getpid() {
-			t.Errorf("%s: got %+v, %v, want the own pid", path, cred, err)
+			t.Errorf("%s: got %+v, %v, want the own pid", tc.path, cred, err)
 		}
 		wantTalk(t, fd, peer)
 		unix.Close(fd)
 		unix.Close(peer)
+		unix.Close(l)
+		os.Remove(filepath.Join(d.path("dev/fdp/local"), tc.name))
 	}
 	if n := h.requests(); n != 0 {
 		t.Errorf("the daemon was asked %d times", n)

@@ -18,7 +18,7 @@ import (
 // When ctx ends, OpenFD returns at once and the daemon gives the connection up. Without that the daemon bounds the time
 // (30 s).
 //
-// A service of fdp is connected to by this process itself, kernel to kernel, so that its server sees this process as
+// To a service of fdp this process connects itself, kernel to kernel, so that its server sees this process as
 // the peer (SO_PEERCRED, pid too); the daemon is asked only when there is no such socket, since it may start the server.
 //
 // Errors are *rendezvous.Error with the errno that open(2) of the path would give: ECONNREFUSED, ENOENT, EACCES, ...;
@@ -30,7 +30,7 @@ func (c *Client) OpenFD(ctx context.Context, path string) (int, error) {
 		return -1, err
 	}
 	if p.Proto == rendezvous.FDP {
-		fd, err := c.tree.connectFDP(ctx, p)
+		fd, err := c.connectFDP(ctx, p)
 		switch {
 		case err == nil:
 			return fd, nil
