@@ -13,6 +13,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 
 	"github.com/convoke-fs/convoke/fs/kernel"
+	"github.com/convoke-fs/convoke/rendezvous"
 )
 
 const (
@@ -104,6 +105,11 @@ func (s *logText) readAt(p []byte, off int64) int {
 
 // Refused returns how many opens and commands have failed.
 func (g *Log) Refused() uint64 { return g.shared.refused.Load() }
+
+// Refuse tells why a request of c failed that did not come through the tree; what is "open dev/tcp/web/80" or the like.
+func (g *Log) Refuse(c rendezvous.Caller, what string, err error) {
+	g.refused(caller{uid: c.UID, gid: c.GID, pid: uint32(c.TGID)}, what, err)
+}
 
 // refused tells why an open or a command of c failed.
 func (g *Log) refused(c caller, what string, err error) {

@@ -22,7 +22,7 @@ import (
 // config is what flags, environment and configuration file say.
 type config struct {
 	name, cluster, bind, keyFile, stateDir, runDir, file string
-	join, limits                                         []string
+	join, limits, lib                                    []string
 	insecure, check, version                             bool
 	foreignNet, logFormat, logLevel                      string
 
@@ -48,6 +48,7 @@ func (c *config) flags() *pflag.FlagSet {
 	f.BoolVar(&c.insecure, "insecure", false, "join without a key; for tests, proves no identity")
 	f.StringVar(&c.stateDir, "state", defaultDir("/var/lib/convoke", "XDG_STATE_HOME", ".local/state", "convoke"), "`DIR` for what must survive a restart")
 	f.StringVar(&c.runDir, "run", defaultDir("/run/convoke", "XDG_RUNTIME_DIR", "", "convoke"), "`DIR` for what must not")
+	f.StringArrayVar(&c.lib, "lib", []string{"/etc/convoke", "/usr/lib/convoke"}, "`DIR` with servers to start on demand; may be repeated")
 	f.StringVar(&c.foreignNet, "foreign-net", "deny", "callers of other network namespaces: `deny|allow`")
 	f.StringArrayVar(&c.limits, "limit", nil, "limit of a user, `\"NAME UID|* N\"`; may be repeated")
 	f.StringVar(&c.logFormat, "log-format", "text", "`text|json`")
@@ -217,6 +218,11 @@ func (c *config) validate() error {
 	}
 	if len(c.join) > 0 && c.keyFile == "" && !c.insecure {
 		return errors.New("--join needs --key-file: members know each other by the cluster's key (convoke keygen makes one)")
+	}
+	for _, dir := range c.lib {
+		if dir != "" && !filepath.IsAbs(dir) {
+			return fmt.Errorf("--lib %q: want an absolute path", dir)
+		}
 	}
 	limits := quota.New(1)
 	for _, l := range c.limits {

@@ -18,6 +18,7 @@ import (
 	"github.com/convoke-fs/convoke/fs"
 	"github.com/convoke-fs/convoke/fs/kernel"
 	"github.com/convoke-fs/convoke/fs/quota"
+	"github.com/convoke-fs/convoke/rendezvous/launch"
 )
 
 // Exit statuses, as convoked(8) lists them.
@@ -28,7 +29,10 @@ const (
 	exitConfig = 78 // EX_CONFIG of sysexits.h: starting again will not help
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	launch.MaybeHelper()
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
 
 func run(args []string, stdout, stderr io.Writer) int {
 	c, err := parseConfig(args, os.LookupEnv)
@@ -110,15 +114,21 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 	if err != nil {
 		return errors.Join(err, mount.Unmount())
 	}
+	offered := newServices(c, node, mount.Dir, limits, file, log)
 	tree := fs.New(fs.Opts{
-		Dir: mount.Dir, Server: server, Cluster: node, Watch: hub, Log: file, Quota: limits,
+		Dir: mount.Dir, Server: server, Cluster: node, Watch: hub, Log: file, Quota: limits, Host: offered.host,
 		Name: c.cluster, Version: version(), ForeignNet: c.foreignNet == "allow", Ready: ready.Load,
+		CanStart: offered.canStart, Metrics: offered.metrics,
 	})
+	offered.tree = tree
 	server.SetTree(tree)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve() }()
 
 	err = mount.Wait()
+	if err == nil {
+		err = offered.open(mount.Dir)
+	}
 	if err == nil {
 		ready.Store(true)
 		log.Info("ready", "mount", mount.Dir, "name", c.name, "cluster", c.cluster, "version", version())
@@ -129,11 +139,17 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 			notify("STOPPING=1")
 		case err = <-served:
 			log.Warn("unmounted by somebody else", "mount", mount.Dir)
+			offered.close()
+			tree.Close()
 			return errors.Join(err, node.Close())
 		}
 	}
 	// The mount goes first, so that nothing is left of it whatever comes next. Each step has a bound of a few seconds;
 	// further signals change nothing.
 	ready.Store(false)
-	return errors.Join(err, mount.Unmount(), mount.Ended(served), node.Close())
+	err = errors.Join(err, mount.Unmount())
+	offered.close()
+	err = errors.Join(err, mount.Ended(served))
+	tree.Close()
+	return errors.Join(err, node.Close())
 }
