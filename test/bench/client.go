@@ -17,10 +17,14 @@ import (
 // tripSize is how many bytes go each way in a round trip.
 const tripSize = 64
 
-// A target is what a client opens: a stream file, or "tcp:PORT", a socket connected to 127.0.0.1.
+// A target is what a client opens: a stream file, "tcp:PORT", a socket connected to 127.0.0.1, or "unix:PATH", one
+// connected to PATH.
 type target string
 
 func (t target) open() (int, error) {
+	if path, ok := strings.CutPrefix(string(t), "unix:"); ok {
+		return connectTo(unix.AF_UNIX, &unix.SockaddrUnix{Name: path})
+	}
 	s, ok := strings.CutPrefix(string(t), "tcp:")
 	if !ok {
 		for {
@@ -38,13 +42,17 @@ func (t target) open() (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	return connectTo(unix.AF_INET, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: port})
+}
+
+func connectTo(family int, to unix.Sockaddr) (int, error) {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
-	if err := unix.Connect(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}, Port: port}); err != nil {
+	if err := unix.Connect(fd, to); err != nil {
 		unix.Close(fd)
-		return -1, fmt.Errorf("connect to port %d: %w", port, err)
+		return -1, fmt.Errorf("connect: %w", err)
 	}
 	return fd, nil
 }
@@ -110,17 +118,28 @@ func clientTrips(args []string, out io.Writer) error {
 	}
 	defer unix.Close(fd)
 	buf := make([]byte, tripSize)
-	start := time.Now()
-	for range n {
+	nanos, err := timed(n, func() error {
 		if err := writeFull(fd, buf); err != nil {
 			return err
 		}
-		if err := readFull(fd, buf); err != nil {
-			return err
+		return readFull(fd, buf)
+	})
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, n, nanos)
+	return err
+}
+
+// timed returns the nanoseconds of n calls.
+func timed(n int, f func() error) (int64, error) {
+	start := time.Now()
+	for range n {
+		if err := f(); err != nil {
+			return 0, err
 		}
 	}
-	_, err = fmt.Fprintln(out, n, time.Since(start).Nanoseconds())
-	return err
+	return time.Since(start).Nanoseconds(), nil
 }
 
 // clientConns: TARGET N THREADS. Prints N and the nanoseconds of N connections, made and closed by so many threads.

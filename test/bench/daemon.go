@@ -20,14 +20,6 @@ const (
 	stopTime  = 10 * time.Second
 )
 
-func build(ctx context.Context, file string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", file, "github.com/convoke-fs/convoke/cmd/convoked")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go build: %w\n%s", err, out)
-	}
-	return nil
-}
-
 // daemon is a convoked with a mount of its own, a node alone: without a key it listens on no port.
 type daemon struct {
 	cmd   *exec.Cmd

@@ -21,4 +21,11 @@
 // Bulk is timed by the peer, from accept(2) to the end of the connection, so it means the same for tools: their start
 // is left out, their work is not. The tools that send read zeros from a file in memory; the client's own rows send
 // from one buffer.
+//
+// # Real descriptors
+//
+// The second table compares a program's own socket with what `convoke run` and package ipc give it: plain is without
+// convoke, more is the difference. run-send, run-recv and run-trips move data through the socket that open(2) returned
+// under `convoke run`; run-open opens and closes such a stream, against connect(2) and close; run-other opens /dev/null;
+// open-tcp and open-fdp are ipc.Client.OpenFD against connect(2) to the same service.
 package main

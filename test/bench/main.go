@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"path/filepath"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -35,6 +34,7 @@ type options struct {
 	only                 []string
 	rounds               int
 	daemon, against      string
+	convoke              string // the command; always built
 	size                 size
 }
 
@@ -129,11 +129,8 @@ func measureAll(ctx context.Context, o *options, stderr io.Writer) (rep *report,
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, removeDir(dir)) }()
-	if o.daemon == "" {
-		o.daemon = filepath.Join(dir, "convoked")
-		if err := build(ctx, o.daemon); err != nil {
-			return nil, err
-		}
+	if err := buildAll(ctx, o, dir); err != nil {
+		return nil, err
 	}
 	b := &bench{o: o, dir: dir, stderr: stderr}
 	b.peer, err = startPeer(ctx, o.size.bulk)
@@ -148,6 +145,9 @@ func measureAll(ctx context.Context, o *options, stderr io.Writer) (rep *report,
 	defer unix.Close(b.zeros)
 	rep = &report{Rounds: o.rounds}
 	if err := b.ratios(ctx, rep); err != nil {
+		return nil, err
+	}
+	if err := b.descriptors(ctx, rep); err != nil {
 		return nil, err
 	}
 	return rep, b.memory(ctx, rep)

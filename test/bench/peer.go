@@ -122,6 +122,12 @@ func listen(serve func(fd int), out io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(out, sa.(*unix.SockaddrInet4).Port)
+	acceptAll(fd, serve)
+	return nil
+}
+
+// acceptAll serves what connects, one after the other, on a thread of its own.
+func acceptAll(fd int, serve func(fd int)) {
 	go func() {
 		runtime.LockOSThread()
 		for {
@@ -131,7 +137,6 @@ func listen(serve func(fd int), out io.Writer) error {
 			}
 		}
 	}()
-	return nil
 }
 
 // readAll reads to the end of fd and returns how much that was.

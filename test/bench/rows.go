@@ -75,6 +75,9 @@ func rowNames() string {
 	for _, r := range rows {
 		names = append(names, r.name)
 	}
+	for _, r := range descriptorRows {
+		names = append(names, r.name)
+	}
 	return strings.Join(append(names, idleRow, blockedRow), ", ")
 }
 

@@ -26,10 +26,17 @@ type report struct {
 	Rounds int       `json:"rounds"`
 	Rows   []*result `json:"rows,omitempty"`
 	Memory []*usage  `json:"memory,omitempty"`
+
+	Descriptors []*descriptorResult `json:"descriptors,omitempty"`
 }
 
 func (rep *report) missed() bool {
 	for _, r := range rep.Rows {
+		if r.Goal == goalMissed {
+			return true
+		}
+	}
+	for _, r := range rep.Descriptors {
 		if r.Goal == goalMissed {
 			return true
 		}
@@ -81,7 +88,20 @@ func (rep *report) print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	if len(rep.Rows) > 0 && len(rep.Memory) > 0 {
+	if len(rep.Rows) > 0 && len(rep.Descriptors) > 0 {
+		fmt.Fprintln(w)
+	}
+	if len(rep.Descriptors) > 0 {
+		line("descriptor", "unit", "plain", "convoke", "ratio", "range", "more", "goal")
+	}
+	for _, r := range rep.Descriptors {
+		line(r.Name, r.Unit, fmt.Sprintf("%.1f", median(r.Plain)), fmt.Sprintf("%.1f", median(r.Ours)),
+			fmt.Sprintf("%.2f", r.Ratio), fmt.Sprintf("%.2f-%.2f", r.Low, r.High), fmt.Sprintf("%.1f", r.More), r.Goal)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	if len(rep.Rows)+len(rep.Descriptors) > 0 && len(rep.Memory) > 0 {
 		fmt.Fprintln(w)
 	}
 	if len(rep.Memory) > 0 {
@@ -105,6 +125,13 @@ func (rep *report) printNotes(w io.Writer) error {
 		}
 		if r.Disturbed > 0 {
 			if _, err := fmt.Fprintf(w, "note: %s: the host of this machine took processor time from %d measurements\n", r.Name, r.Disturbed); err != nil {
+				return err
+			}
+		}
+	}
+	for _, r := range rep.Descriptors {
+		for _, m := range r.Missed {
+			if _, err := fmt.Fprintln(w, "missed:", m); err != nil {
 				return err
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,8 @@ var roles = map[string]func(args []string, out io.Writer) error{
 	"trips": clientTrips,
 	"conns": clientConns,
 	"hold":  clientHold,
+	"open":  clientOpen,
+	"fdp":   serveLocal,
 }
 
 // work does a role and ends the process.
@@ -54,15 +57,19 @@ func again(ctx context.Context, role string, args ...string) *exec.Cmd {
 
 // runRole runs a role to its end and returns the two numbers it prints: how many, and in how many nanoseconds.
 func runRole(ctx context.Context, role string, args ...string) (n, nanos int64, err error) {
-	out, err := again(ctx, role, args...).Output()
+	return finishRole(again(ctx, role, args...))
+}
+
+func finishRole(cmd *exec.Cmd) (n, nanos int64, err error) {
+	out, err := cmd.Output()
 	if err != nil {
-		return 0, 0, fmt.Errorf("%s: %w", role, err)
+		return 0, 0, fmt.Errorf("%s: %w", strings.Join(cmd.Args, " "), err)
 	}
 	if len(out) == 0 {
 		return 0, 0, nil // bulk: the peer has the time
 	}
 	if _, err := fmt.Sscan(string(out), &n, &nanos); err != nil {
-		return 0, 0, fmt.Errorf("%s said %q: %w", role, out, err)
+		return 0, 0, fmt.Errorf("%s said %q: %w", strings.Join(cmd.Args, " "), out, err)
 	}
 	return n, nanos, nil
 }
