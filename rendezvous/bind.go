@@ -97,12 +97,11 @@ func (a *Announcement) serveSockets(fds []int) error {
 		}
 		addr := unmap(addrPort(local))
 		a.addrs = append(a.addrs, addr)
+		fds[i] = -1
 		switch {
 		case a.opts.Raw:
-			if err := unix.SetNonblock(fd, false); err != nil {
-				return err
-			}
 			a.raw = append(a.raw, fd)
+			err = unix.SetNonblock(fd, false)
 		case a.path.Proto == UDP:
 			if a.datagrams == nil {
 				a.datagrams = newDemux(a)
@@ -117,7 +116,6 @@ func (a *Announcement) serveSockets(fds []int) error {
 		if err != nil {
 			return err
 		}
-		fds[i] = -1
 	}
 	return nil
 }

@@ -20,6 +20,8 @@ import (
 // only if it is established while the claim's own socket, which the Host still holds, is so too. Each claim is good for
 // one connection, and none outlives the dial.
 type claims struct {
+	established func(fd int) bool // whether a connection is there and neither side has ended it
+
 	mu    sync.Mutex
 	begun uint64                    // guarded by mu; dials that have begun
 	low   uint64                    // guarded by mu; those up to here have told their address
@@ -55,7 +57,7 @@ type verdict struct {
 }
 
 func newClaims() *claims {
-	return &claims{told: map[uint64]bool{}, known: map[netip.AddrPort]*claim{}}
+	return &claims{established: established, told: map[uint64]bool{}, known: map[netip.AddrPort]*claim{}}
 }
 
 // begin is called before connect(2).
@@ -148,20 +150,26 @@ func (s *claims) decide() (verdicts []verdict) {
 	kept := s.early[:0]
 	for _, x := range s.early {
 		v := verdict{arrival: x}
-		switch c := s.known[x.from]; {
-		case c != nil && !c.connected, c == nil && x.begun > s.low:
+		c := s.known[x.from]
+		switch {
+		case c == nil:
+		case !c.connected:
 			kept = append(kept, x)
 			continue
-		case c == nil:
-		case !established(x.fd):
+		case !s.established(x.fd):
 			v.dead = true
-		case !established(c.fd): // after the other: it has been so since it was connected, or is so no more
+		case !s.established(c.fd): // after the other: it has been so since it was connected, or is so no more
 			delete(s.known, x.from)
 			c.done <- false
+			c = nil
 		default:
 			delete(s.known, x.from)
 			c.used = true
 			v.claim = c
+		}
+		if c == nil && x.begun > s.low {
+			kept = append(kept, x)
+			continue
 		}
 		verdicts = append(verdicts, v)
 	}
@@ -169,8 +177,7 @@ func (s *claims) decide() (verdicts []verdict) {
 	return verdicts
 }
 
-// established tells whether a connection is there and neither side has ended it.
-var established = func(fd int) bool {
+func established(fd int) bool {
 	const tcpEstablished = 1 // net/tcp_states.h
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	return err == nil && info.State == tcpEstablished

@@ -70,7 +70,6 @@ func (a *Announcement) listenUnix(ctx context.Context) error {
 	l := &unixListener{a: a, ended: make(chan struct{}), claims: map[string]*unixClaim{}}
 	var err error
 	if l.file, l.conn, err = waitable(r.fd, "listener"); err != nil {
-		unix.Close(r.fd)
 		a.host.opts.Unlink(a.socketName())
 		return announceError(a.path, KindOf(err), err)
 	}

@@ -28,7 +28,7 @@ type listener struct {
 	ended  chan struct{} // closed by close
 }
 
-// newListener takes fd, unless there is an error.
+// newListener takes fd, in any case.
 func newListener(a *Announcement, fd int, addr netip.AddrPort) (*listener, error) {
 	file, conn, err := waitable(fd, "listener")
 	if err != nil {
@@ -37,12 +37,12 @@ func newListener(a *Announcement, fd int, addr netip.AddrPort) (*listener, error
 	return &listener{a: a, addr: addr, file: file, conn: conn, claims: newClaims(), ended: make(chan struct{})}, nil
 }
 
-// waitable makes a file of a non-blocking descriptor, which Go's poller waits for. After an error fd is still the
-// caller's.
+// waitable makes a file of a non-blocking descriptor, which Go's poller waits for, and takes it.
 func waitable(fd int, name string) (*os.File, syscall.RawConn, error) {
 	file := os.NewFile(uintptr(fd), name)
 	conn, err := file.SyscallConn()
 	if err != nil {
+		file.Close()
 		return nil, nil, err
 	}
 	return file, conn, nil
@@ -133,7 +133,7 @@ func (l *listener) accept() error {
 // acceptAll accepts up to acceptBatch connections. With the server's ids the kernel gives them to the server, as far as
 // packet filters go.
 func acceptAll(l int) (got []accepted, err error) {
-	for len(got) < acceptBatch {
+	for range acceptBatch {
 		fd, from, err := unix.Accept4(l, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		switch err {
 		case nil:
@@ -188,11 +188,23 @@ func (l *listener) outsider(v verdict) {
 	}
 	c := l.client(v, unproved(peerHost(v.from)))
 	if c.onThisHost() && !l.a.path.Options.Other {
-		c.UID = socketUID(TCP, v.from, l.addr)
+		c.UID = outsiderUID(v.fd, v.from, l.addr)
 	}
 	if !l.a.queue.put(c) {
 		reset(v.fd)
 	}
+}
+
+// outsiderUID asks the kernel whose the other end of an accepted connection is. The client may be gone, and its address
+// another's: the answer is about this connection only if it is still there afterwards.
+func outsiderUID(fd int, from, to netip.AddrPort) uint32 {
+	uid := socketUID(from, to)
+	const established, closeWait = 1, 8 // net/tcp_states.h
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil || info.State != established && info.State != closeWait {
+		return NoID
+	}
+	return uid
 }
 
 // dial connects a client of this Host, and returns when the server's side has been accepted.

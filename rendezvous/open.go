@@ -55,6 +55,9 @@ func (h *Host) open(ctx context.Context, c Caller, p Path) (Conn, error) {
 		if a, to, ok := h.find(p); ok {
 			return h.connect(ctx, c, p, a, to)
 		}
+		if p.Proto == FDP {
+			return h.openUnix(ctx, c, p)
+		}
 		if conn, done, err := h.launch(ctx, c, p); done {
 			return conn, err
 		}
@@ -63,14 +66,25 @@ func (h *Host) open(ctx context.Context, c Caller, p Path) (Conn, error) {
 	if err != nil {
 		return Conn{}, err
 	}
-	if p.Proto == FDP {
-		fd, err := DialUnix(ctx, h.opts.SocketDir, p.Service, c.Creds(), h.opts.DialTimeout)
-		return Conn{FD: fd}, err
-	}
 	if a, to, ok := h.listens(p, t.Addrs); ok {
 		return h.connect(ctx, c, p, a, to)
 	}
 	return Dial(ctx, t, DialOpts{Creds: c.Creds(), Now: p.Options.Now, Timeout: h.opts.DialTimeout})
+}
+
+// openUnix connects to a socket that a server has bound, or to a server that is to be started, which the socket may be left of.
+func (h *Host) openUnix(ctx context.Context, c Caller, p Path) (Conn, error) {
+	fd, err := -1, error(nil)
+	if _, err = h.opts.Resolver.Resolve(ctx, p); err == nil {
+		fd, err = DialUnix(ctx, h.opts.SocketDir, p.Service, c.Creds(), h.opts.DialTimeout)
+	}
+	if kind := KindOf(err); kind != NotExist && kind != Refused {
+		return Conn{FD: fd}, err
+	}
+	if conn, done, err := h.launch(ctx, c, p); done {
+		return conn, err
+	}
+	return Conn{}, err
 }
 
 // here tells whether a HOST is surely this one. It asks nobody.

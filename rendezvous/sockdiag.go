@@ -22,11 +22,13 @@ var errDiag = errors.New("malformed answer of sock_diag")
 // overflowUID is how the kernel shows a uid that the own user namespace does not have: it stands for nobody.
 const overflowUID = 65534
 
-// socketUID returns whose socket of this network namespace is connected from one address to another: NoID where there
-// is none, and for root, since what other namespaces and programs do as root must never pass for root's proof.
-func socketUID(proto Proto, from, to netip.AddrPort) uint32 {
-	s, err := lookupSocket(proto, from, to)
-	if err != nil || s.inode == 0 || s.uid == 0 || s.uid == overflowUID {
+// socketUID returns whose TCP socket of this network namespace is connected from one address to another: NoID where
+// there is none, and for root, since what other namespaces and programs do as root must never pass for root's proof.
+func socketUID(from, to netip.AddrPort) uint32 {
+	s, err := lookupSocket(TCP, from, to)
+	const established, finWait1, finWait2 = 1, 4, 5 // net/tcp_states.h
+	connected := s.state == established || s.state == finWait1 || s.state == finWait2
+	if err != nil || !connected || s.inode == 0 || s.uid == 0 || s.uid == overflowUID {
 		return NoID
 	}
 	return s.uid

@@ -25,10 +25,11 @@ type udpSocket struct {
 	waiting atomic.Bool // somebody waits until it can be written to
 }
 
-// newUDPSocket takes fd, unless there is an error.
+// newUDPSocket takes fd, in any case.
 func newUDPSocket(x *demux, fd int, addr netip.AddrPort) (*udpSocket, error) {
 	// When a datagram came to this host: see udpClaims.
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
+		unix.Close(fd)
 		return nil, err
 	}
 	file, conn, err := waitable(fd, "udp")
