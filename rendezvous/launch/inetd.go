@@ -19,43 +19,56 @@ func (r *running) serve() {
 		default:
 		}
 	})
-	room := make(chan struct{}, r.l.opts.MaxProcesses)
+	room := r.l.room(r.srv, r.acc.uid)
 	for {
+		// A place is not taken before there is somebody for it: other instances may need it.
+		for !r.ann.Ready() {
+			select {
+			case <-ready:
+			case <-r.over:
+				return
+			}
+		}
 		select {
 		case room <- struct{}{}:
-		case <-r.over:
-			return
+		default:
+			// Clients wait for a place as connected ones, and no open waits for that.
+			r.taken.Do(func() { close(r.accepted) })
+			select {
+			case room <- struct{}{}:
+			case <-r.over:
+				return
+			}
 		}
-		c := r.next(ready)
-		if c == nil {
-			r.stop("its announcement has ended")
-			return
-		}
-		r.l.work.Add(1)
-		go func() {
-			defer r.l.work.Done()
-			defer func() { <-room }()
-			r.handle(c)
-		}()
-	}
-}
-
-// next waits for a client; nil: there will be none.
-func (r *running) next(ready <-chan struct{}) *rendezvous.Client {
-	for {
 		c, err := r.ann.Next()
 		switch {
 		case err == nil:
-			return c
-		case !errors.Is(err, unix.EAGAIN):
-			return nil
-		}
-		select {
-		case <-ready:
-		case <-r.over:
-			return nil
+			r.l.work.Add(1)
+			go func() {
+				defer r.l.work.Done()
+				defer func() { <-room }()
+				r.handle(c)
+			}()
+		case errors.Is(err, unix.EAGAIN):
+			<-room
+		default:
+			<-room
+			r.stop("its announcement has ended")
+			return
 		}
 	}
+}
+
+// room returns the places for processes of a server in inetd style that run as one user. All its instances have them in common, for
+// anybody can make instances.
+func (l *Launcher) room(srv string, uid uint32) chan struct{} {
+	key := fmt.Sprintf("%s %d", srv, uid)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.rooms[key] == nil {
+		l.rooms[key] = make(chan struct{}, l.opts.MaxProcesses)
+	}
+	return l.rooms[key]
 }
 
 // handle serves one client and returns when its process has ended. What goes wrong with it is no matter to others.

@@ -26,6 +26,7 @@ const (
 const (
 	stopTime = 5 * time.Second // from SIGTERM to SIGKILL
 	killTime = time.Second     // from SIGKILL until the end is not waited for any more
+	maxProcs = 2048            // that run at once: a thread waits for each, and Go's runtime ends the program at 10,000
 )
 
 // Opts are what a Launcher is made of.
@@ -37,7 +38,7 @@ type Opts struct {
 
 	StartsPerMinute int           // optional: how often one service may be started
 	MaxRunning      int           // optional: how many servers of one user may run
-	MaxProcesses    int           // optional: how many clients of a service in inetd style are served at once; others wait
+	MaxProcesses    int           // optional: how many clients of a server in inetd style are served at once, as one user; others wait
 	AcceptTime      time.Duration // optional: how long a started server may take until it accepts
 }
 
@@ -61,10 +62,11 @@ type Launcher struct {
 	work             sync.WaitGroup // what Close waits for
 
 	mu       sync.Mutex
-	closed   bool                  // guarded by mu
-	services map[string]*service   // guarded by mu: by instance.key
-	procs    map[*process]struct{} // guarded by mu: all that run
-	warned   map[string]string     // guarded by mu: what was last said of a directory
+	closed   bool                     // guarded by mu
+	services map[string]*service      // guarded by mu: by instance.key
+	procs    map[*process]struct{}    // guarded by mu: all that run
+	rooms    map[string]chan struct{} // guarded by mu: see room
+	warned   map[string]string        // guarded by mu: what was last said of a directory
 }
 
 var _ rendezvous.Launcher = (*Launcher)(nil)
@@ -90,7 +92,7 @@ func New(o Opts) *Launcher {
 	o.Dirs = dirs
 	return &Launcher{
 		opts: o, self: uint32(unix.Geteuid()), lookup: lookupAccount, stopTime: stopTime,
-		services: map[string]*service{}, procs: map[*process]struct{}{}, warned: map[string]string{},
+		services: map[string]*service{}, procs: map[*process]struct{}{}, rooms: map[string]chan struct{}{}, warned: map[string]string{},
 	}
 }
 

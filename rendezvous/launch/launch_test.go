@@ -333,6 +333,29 @@ func TestClose_EndsServers(t *testing.T) {
 	}
 }
 
+// What is being started when the daemon ends does not outlast it.
+func TestClose_WhileServersStart(t *testing.T) {
+	w := newWorld(t, Opts{})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		file := []string{"server", "server.inetd"}[i%2]
+		path := w.script("tcp", file, "exec sleep 60")
+		wg.Go(func() {
+			if f, err := w.open(1000, path); err == nil && i%2 == 0 {
+				t.Errorf("got %v from a server that accepts nobody", f)
+			}
+		})
+	}
+	for w.Stats().Running < 4 {
+		time.Sleep(time.Millisecond) // nothing tells
+	}
+	within(t, "close", w.Close)
+	wg.Wait()
+	if n := w.Stats().Running; n != 0 {
+		t.Errorf("%d processes are left", n)
+	}
+}
+
 func TestInetd_ProcessForEachClient(t *testing.T) {
 	w := newWorld(t, Opts{})
 	for _, proto := range []string{"tcp", "fdp"} {
@@ -379,7 +402,7 @@ func TestInetd_ClientsWaitForTheirTurn(t *testing.T) {
 		line(t, f)
 		open = append(open, f)
 	}
-	third := w.mustOpen(1000, path)
+	third := w.mustOpen(1000, path+",another") // another instance has no places of its own
 	_ = third.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 	if n, err := third.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %d, %v: it is served beside two others", n, err)

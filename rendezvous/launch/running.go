@@ -64,6 +64,9 @@ func (l *Launcher) announce(as rendezvous.Caller, in instance, srv *server) (*re
 
 // spawn starts a process of the server. All descriptors stay the caller's.
 func (r *running) spawn(srv *server, client int, listen []int, env []string) (*process, error) {
+	if n := r.l.Stats().Running; n >= maxProcs {
+		return nil, fmt.Errorf("%d processes of servers run already", n)
+	}
 	env = append(r.acc.environ(), env...)
 	env = append(env, "CONVOKE_PATH="+r.in.path.String())
 	if r.in.slave {

@@ -102,7 +102,7 @@ func (l *Launcher) admit(c rendezvous.Caller, in instance, srv *server) (a *atte
 		return no(unix.ECONNREFUSED, "%d servers of uid %d run already", l.opts.MaxRunning, srv.owner)
 	case c.UID != 0 && len(in.path.Options.Qualifiers) > 0 && l.countOpener(c.UID) >= maxInstances:
 		return no(unix.ECONNREFUSED, "%d instances run that uid %d has started", maxInstances, c.UID)
-	case !l.room(now):
+	case !l.remember(now):
 		return no(unix.ECONNREFUSED, "too many services were started")
 	}
 	s.attempt = &attempt{done: make(chan struct{}), owner: srv.owner}
@@ -139,8 +139,8 @@ func (l *Launcher) countOpener(uid uint32) (n int) {
 	return n
 }
 
-// room drops what need not be kept in mind any more, when it has become much, and tells whether there is room for another service.
-func (l *Launcher) room(now time.Time) bool {
+// remember drops what need not be kept in mind any more, when it has become much, and tells whether there is room for another service.
+func (l *Launcher) remember(now time.Time) bool {
 	if len(l.services) < maxServices/4 {
 		return true
 	}
