@@ -28,9 +28,9 @@
 //
 // A state file never waits for the network, so an answer that takes longer
 // than [AnswerTime] means that the daemon is stuck, and the call ends with an
-// error of kind Timeout. Only [Tree.Open], [Tree.Ctl] and reads of streams may
-// take longer; the daemon bounds the first two, and a signal that ends the
-// process ends them at once. What a [Client] does ends with its context.
+// error of kind Timeout. Only [Tree.Ctl] and reads of streams may take longer;
+// the daemon bounds the first, and a signal that ends the process ends both at
+// once. What a [Client] does ends with its context.
 //
 // # Errors
 //
