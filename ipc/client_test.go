@@ -249,7 +249,9 @@ func TestClient_TheDaemonsEndEndsAllRequests(t *testing.T) {
 	for range 3 {
 		err := wait(t, results, "the request ends")
 		if !errors.Is(err, unix.ECANCELED) { // a request may hear of its own end first
-			wantErrno(t, err, unix.ECONNRESET)
+			if !errors.Is(err, unix.EPIPE) { // as whoever sends at that moment has it
+				wantErrno(t, err, unix.ECONNRESET)
+			}
 			if rendezvous.KindOf(err) != rendezvous.Unavailable || !strings.Contains(err.Error(), "the daemon has ended the connection") {
 				t.Errorf("got %v", err)
 			}
