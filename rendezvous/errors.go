@@ -1,5 +1,5 @@
-// Package rendezvous is the vocabulary and the pure logic of connect streams: paths, names and ports, resolving,
-// dialling with the caller's identity, and the kinds of errors.
+// Package rendezvous is the vocabulary and the logic of connect streams: paths, names and ports, resolving, dialling and
+// announcing with the caller's identity, proving who connects, and the kinds of errors.
 package rendezvous
 
 import (
@@ -146,7 +146,7 @@ func errnoKind(errno unix.Errno) Kind {
 		return Invalid
 	case unix.EHOSTUNREACH, unix.ENETUNREACH, unix.EHOSTDOWN, unix.ENETDOWN, unix.EADDRNOTAVAIL, unix.EAFNOSUPPORT,
 		unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.EAGAIN, unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM,
-		unix.ENOSPC:
+		unix.ENOSPC, unix.ESHUTDOWN:
 		return Unavailable
 	case unix.EBUSY, unix.EADDRINUSE, unix.EEXIST:
 		return Busy

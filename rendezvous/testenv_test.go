@@ -170,3 +170,15 @@ func identityOf(t *testing.T, path string) string {
 	}
 	return strings.Join(lines, "")
 }
+
+// addAddress gives loopback one more address. It is for tests in a network namespace of their own.
+func addAddress(t *testing.T, prefix string) {
+	t.Helper()
+	ip, err := exec.LookPath("ip")
+	if err != nil {
+		skip(t, "needs ip")
+	}
+	if out, err := exec.Command(ip, "address", "add", prefix, "dev", "lo").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
