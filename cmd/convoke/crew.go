@@ -55,11 +55,16 @@ func newCrew(argv []string, most int) (*crew, error) {
 func (w *crew) start(fds []uintptr, env []string, ended func(pid int, status syscall.WaitStatus)) (pid int, err error) {
 	// Not by package os: it would ask each descriptor whether it can be
 	// polled, and some are of people who need not answer.
-	pid, err = syscall.ForkExec(w.path, w.argv, &syscall.ProcAttr{
+	attr := &syscall.ProcAttr{
 		Env:   append(ownEnv(), env...),
 		Files: fds,
 		Sys:   &syscall.SysProcAttr{Setpgid: true},
-	})
+	}
+	pid, err = syscall.ForkExec(w.path, w.argv, attr)
+	if err == syscall.ENOEXEC {
+		// A script without a first line that says whose. Shells run it.
+		pid, err = syscall.ForkExec("/bin/sh", append([]string{"sh", w.path}, w.argv[1:]...), attr)
+	}
 	if err != nil {
 		w.places <- struct{}{}
 		return 0, cannotRun(w.argv[0], err)

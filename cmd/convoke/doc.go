@@ -1,6 +1,7 @@
 // Command convoke talks to the convoked of this machine: it lists members and
 // connections, follows events, connects standard input and output to a service
-// by its path, makes servers of other commands, and shows what the whole does in a demonstration.
+// by its path, makes servers of other commands, and shows what the whole does
+// in a demonstration.
 //
 //	convoke [--mount DIR] COMMAND [ARGUMENT]...
 //

@@ -213,6 +213,17 @@ func TestCrew_KillReachesAProcessThatIsStartedMeanwhile(t *testing.T) {
 	}
 }
 
+func TestServe_RunsAScriptThatNamesNoInterpreter(t *testing.T) {
+	tool := filepath.Join(t.TempDir(), "tool")
+	if err := os.WriteFile(tool, []byte("echo \"$1\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	s := serving(t, attendOpts{}, serveClients, tool, "an argument")
+	if got := ask(t, s.l.dialTo(t), ""); got != "an argument\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestServe_ProcessesGetTheSignalsOfAShell(t *testing.T) {
 	s := serving(t, attendOpts{}, serveClients, "grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status")
 	want := "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n"
