@@ -128,7 +128,7 @@ func TestStart_ServerOfOneClient(t *testing.T) {
 
 // A server that takes one client after the other has accepted, though its queue is never empty.
 func TestStart_ServerThatIsSlow(t *testing.T) {
-	w := newWorld(t, Opts{AcceptTime: 2 * time.Second})
+	w := newWorld(t, Opts{})
 	for _, proto := range []string{"tcp", "fdp"} {
 		path := w.script(proto, "server", python("c,_=s.accept(); time.sleep(60)"))
 		var wg sync.WaitGroup
@@ -346,9 +346,11 @@ func TestClose_WhileServersStart(t *testing.T) {
 			}
 		})
 	}
-	for w.Stats().Running < 4 {
-		time.Sleep(time.Millisecond) // nothing tells
-	}
+	within(t, "the first starts", func() {
+		for w.Stats().Running < 4 {
+			time.Sleep(time.Millisecond) // nothing tells
+		}
+	})
 	within(t, "close", w.Close)
 	wg.Wait()
 	if n := w.Stats().Running; n != 0 {
