@@ -156,6 +156,7 @@ func detach(ready *os.File, argv []string) error {
 		return err
 	}
 	cmd := self(argv, os.NewFile(listenerFD, "listener"), ready)
+	cmd.Env = os.Environ() // and nothing that is put into nil
 	return cmd.Start()
 }
 

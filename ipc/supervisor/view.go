@@ -199,16 +199,13 @@ func statx(dir int, path []byte, st *unix.Statx_t) unix.Errno {
 	}
 }
 
-// linkOf returns what /proc says is the path of a descriptor of this process.
-func linkOf(fd int, buf []byte) (string, error) {
+// readlink reads what /proc says is the path of a descriptor of this process.
+func readlink(fd int, buf []byte) (n int, err error) {
 	var name [32]byte
 	path := strconv.AppendInt(append(name[:0], "/proc/self/fd/"...), int64(fd), 10)
-	n, err := unix.Readlink(string(path), buf)
-	if err != nil {
-		return "", err
+	n, err = unix.Readlink(string(path), buf)
+	if err == nil && n == len(buf) {
+		err = unix.ENAMETOOLONG
 	}
-	if n == len(buf) {
-		return "", unix.ENAMETOOLONG
-	}
-	return string(buf[:n]), nil
+	return n, err
 }

@@ -25,6 +25,7 @@ type walker struct {
 	view    view
 	path    [unix.PathMax]byte
 	link    [unix.PathMax]byte
+	length  int // of what stands in link
 	scratch []byte
 }
 
@@ -120,21 +121,33 @@ func (w *walker) stream(path []byte, nofollow uint64) (string, bool) {
 	return w.inTree(fd, unix.S_IFREG)
 }
 
-// inTree returns the path in the tree of what fd is, if it is there and of that kind.
+// inTree returns the path in the tree of what fd is, if it is there and of that kind. w.link holds its path in this
+// process's view then.
 func (w *walker) inTree(fd int, kind uint16) (string, bool) {
+	at, is := w.look(fd)
+	return at, is != 0 && is == kind
+}
+
+// look returns the path in the tree of what fd is, and its kind; 0: it is not there.
+func (w *walker) look(fd int) (string, uint16) {
 	var st unix.Statx_t
-	if statx(fd, emptyPath[:], &st) != 0 || st.Mode&unix.S_IFMT != kind {
-		return "", false
+	if statx(fd, emptyPath[:], &st) != 0 {
+		return "", 0
 	}
-	at, ok := w.mounts.find(device{st.Dev_major, st.Dev_minor}, st.Mnt_id)
+	m, ok := w.mounts.find(device{st.Dev_major, st.Dev_minor}, st.Mnt_id)
 	if !ok {
-		return "", false
+		return "", 0
 	}
-	link, err := linkOf(fd, w.link[:])
+	n, err := readlink(fd, w.link[:])
 	if err != nil {
-		return "", false
+		return "", 0
 	}
-	return at.inTree(link)
+	w.length = n
+	at, ok := m.inTree(string(w.link[:n]))
+	if !ok {
+		return "", 0
+	}
+	return at, st.Mode & unix.S_IFMT
 }
 
 // slashes looks for a stream in a path that is longer than that: what follows are its options. The kernel has said
@@ -148,10 +161,11 @@ func (w *walker) slashes(path []byte) (string, bool) {
 		if !ok {
 			return "", false
 		}
-		at, isStream := w.inTree(fd, unix.S_IFREG)
-		if isStream {
+		at, kind := w.look(fd)
+		if kind == unix.S_IFREG || kind == unix.S_IFSOCK {
 			unix.Close(fd)
-			return at + "/" + string(bytes.TrimLeft(path[end:], "/")), true
+			at += "/" + string(bytes.TrimLeft(path[end:], "/"))
+			return at, !isLocal(at) || w.isStream(at)
 		}
 		// The name that follows may be a symbolic link to such a path itself.
 		rest := bytes.TrimLeft(path[end:], "/")
@@ -178,6 +192,23 @@ func (w *walker) slashes(path []byte) (string, bool) {
 		path = next
 	}
 	return "", false
+}
+
+// isStream tells whether there is a stream at, which has options after slashes, in the folder of the file whose path
+// w.link holds. In dev/fdp/local a name need not be there, and one with options need not mean the same as without.
+func (w *walker) isStream(at string) bool {
+	p, err := rendezvous.Parse(at)
+	if err != nil {
+		return false
+	}
+	dir := w.link[:bytes.LastIndexByte(w.link[:w.length], '/')+1]
+	fd, err := unix.Open(string(dir)+p.Element(), unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	_, ok := w.inTree(fd, unix.S_IFREG)
+	return ok
 }
 
 // longest opens the longest part of path, cut at a slash, that the kernel does not call ENOTDIR. It ends at path[end].
@@ -223,6 +254,9 @@ func guess(path []byte) (dir, rest []byte, ok bool) {
 	}
 	return dir, rest, true
 }
+
+// isLocal tells whether a path in the tree is below dev/fdp/local.
+func isLocal(at string) bool { return strings.HasPrefix(at, "dev/fdp/local/") }
 
 // isHost tells whether a path in the tree is dev/tcp/HOST or dev/udp/HOST.
 func isHost(at string) bool {

@@ -51,7 +51,7 @@ func layOut(t *testing.T) (w *walker, dir string) {
 		t.Fatal(err)
 	}
 	for name, link := range map[string]string{
-		"n/dev/tcp/web/80": "", "n/dev/fdp/local/svc": "", "n/dev/tcp/web/cluster": "", "n/cluster/name": "",
+		"n/dev/tcp/web/80": "", "n/dev/fdp/local/svc": "", "n/dev/fdp/local/svc,stream": "", "n/dev/fdp/local/svc,a,b": "", "n/dev/tcp/web/cluster": "", "n/cluster/name": "",
 		"plain": "", "to-stream": dir + "/n/dev/tcp/web/80", "to-options": dir + "/n/dev/tcp/web/80/now",
 		"rel": "n/dev/tcp/web/80/now", "sub/up": "../rel", "to-dev": "n/dev", "loop": "loop",
 	} {
@@ -97,7 +97,9 @@ func TestStream_WhereAPathLeads(t *testing.T) {
 		{"/", dir + "/n/dev/tcp/web/80/now", "dev/tcp/web/80/now"},
 		{"/", dir + "//n/./dev/tcp/../tcp/web/80/now/x", "dev/tcp/web/80/now/x"},
 		{"/", dir + "/n/dev/fdp/local/svc", "dev/fdp/local/svc"},
-		{"/", dir + "/n/dev/fdp/local/svc/other", "dev/fdp/local/svc/other"},
+		{"/", dir + "/n/dev/fdp/local/svc/a/b", "dev/fdp/local/svc/a/b"},
+		{"/", dir + "/n/dev/fdp/local/svc/stream", "dev/fdp/local/svc/stream"},
+		{"/", dir + "/n/dev/fdp/local/svc/other", ""}, // another instance, which is not there
 		{"/", dir + "/n/dev/fdp/local/none", ""},
 		{"/", dir + "/n/dev/tcp/web/80/", ""},
 		{"/", dir + "/n/dev/tcp/web", ""},
@@ -129,7 +131,7 @@ func TestStream_WhereAPathLeads(t *testing.T) {
 			w.view.begin(uint32(os.Getpid()), &opened{dir: unix.AT_FDCWD}, looked)
 			got, ok := w.stream([]byte(tc.path), 0)
 			w.view.end()
-			if got != tc.want || ok != (tc.want != "") {
+			if ok != (tc.want != "") || ok && got != tc.want {
 				t.Errorf("in %s, root known %v: %s: got %q, %v; want %q", tc.cwd, looked, tc.path, got, ok, tc.want)
 			}
 		}
@@ -159,6 +161,7 @@ func TestWant_FlagsAndOptions(t *testing.T) {
 		{"dev/tcp/web/80", unix.O_ACCMODE, wanted{}},
 		{"dev/tcp/web/80,create", unix.O_RDONLY, wanted{}},
 		{"dev/tcp/web/80,user=x,other", unix.O_RDONLY, wanted{}},
+		{"dev/fdp/local/svc/a/b", unix.O_RDONLY, wanted{path: "dev/fdp/local/svc,a,b"}},
 		{"dev/fdp/local/svc/sock", unix.O_RDONLY, wanted{}},
 		{"dev/fdp/local/svc/stream", unix.O_RDONLY, wanted{path: "dev/fdp/local/svc,stream"}},
 		{"cluster/name", unix.O_RDONLY, wanted{}},
