@@ -20,6 +20,8 @@ var examples = []string{
 	"...", // the server is in the background, and may tell of its clients at any time
 	"...\nHTTP/1.0 200 OK\r\n...\n\r\n...",
 	"...\n{{\\d+}} open dev/tcp/local/7007 uid={{\\d+}} pid={{\\d+}} in=0 out=11 age={{.*}}\napple\npear\n...",
+	"...\nhello, echo\n...",
+	"...\nuid {{\\d+}} of web1 asks: one two \n...",
 	"...\nhello\n...",
 	"1 {{\\S+}} SNAP {{\\d+}} web1 alive in\n2 {{\\S+}} SNAPEND",
 	"web2 is gone: state=left",
@@ -108,6 +110,12 @@ ID {{ *}}NAME {{.*}}
 HTTP/1.0 200 OK` + "\r" + `
 ...
 cat: {{.*}}/n/dev/tcp/local/9: Connection refused
+...
+hello, echo
+...
+HELLO, SERVE
+...
+hello, run
 ...
 hello
 ...

@@ -39,7 +39,7 @@ const (
 	inShell = "exec 3<>dev/tcp/local/$PORT_SAID; for w in pear apple; do echo $w >&3; read -r line <&3; echo \"$line\"; done; id=$(stat -Lc %i /dev/fd/3); cat <&3 & echo shutdown >conn/$id/ctl; wait"
 )
 
-// trials are the programs of convokefs(4), by the names that they have there.
+// trials are the programs that convokefs(4) says were tried on the tree itself, by the names that they have there.
 var trials = map[string]trial{
 	"dash":       {"dash", "dash -c '" + inShell + "'", said + "you said: apple\n"},
 	"bash":       {"bash", "bash --norc -c '" + inShell + "'", said + "you said: apple\n"},
@@ -113,16 +113,35 @@ func awk(name string) string {
 
 func TestPrograms_OfTheManualWork(t *testing.T) {
 	daemon.Need(t, "fuse", "dash")
-	names := tried(t)
-	for name := range trials {
-		if !slices.Contains(names, name) {
-			t.Errorf("convokefs(4) does not list %s", name)
-		}
-	}
 	n := daemon.Start(t, daemon.Opts{Name: "web1"})
 	vars := servers(t)
+	parts := strings.Split(section(t, "PROGRAMS TRIED"), "\n.Ss ")
+	tables := map[string]map[string]trial{"": trials, "Under convoke run": runTrials, "By convoke connect and convoke serve": connectTrials}
+	if len(parts) != len(tables) {
+		t.Errorf("convokefs(4) has %d tables of programs, here are %d", len(parts), len(tables))
+	}
+	for i, part := range parts {
+		title := ""
+		if i > 0 {
+			title, part, _ = strings.Cut(part, "\n")
+		}
+		tryAll(t, n, vars, title, listed(part), tables[title])
+	}
+}
+
+// tryAll runs the programs of one table of convokefs(4).
+func tryAll(t *testing.T, n *daemon.Node, vars map[string]string, title string, names []string, trials map[string]trial) {
+	t.Helper()
+	if len(names) == 0 {
+		t.Errorf("convokefs(4) lists no programs: %s", title)
+	}
+	for name := range trials {
+		if !slices.Contains(names, name) {
+			t.Errorf("convokefs(4) does not list %s: %s", name, title)
+		}
+	}
 	for _, name := range names {
-		t.Run(name, func(t *testing.T) {
+		t.Run(strings.TrimPrefix(title+"/"+name, "/"), func(t *testing.T) {
 			try, ok := trials[name]
 			if !ok {
 				t.Fatalf("convokefs(4) lists %s, which is not tried", name)
@@ -140,17 +159,13 @@ func TestPrograms_OfTheManualWork(t *testing.T) {
 	}
 }
 
-// tried returns the names in the table of convokefs(4).
-func tried(t *testing.T) []string {
-	t.Helper()
+// listed returns the names in a table of convokefs(4).
+func listed(table string) []string {
 	var names []string
-	for _, m := range regexp.MustCompile(`(?m)^\.It (.*?) Ta `).FindAllStringSubmatch(section(t, "PROGRAMS TRIED"), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^\.It (.*?) Ta `).FindAllStringSubmatch(table, -1) {
 		if m[1] != "Em program" {
 			names = append(names, m[1])
 		}
-	}
-	if len(names) == 0 {
-		t.Fatal("convokefs(4) lists no programs")
 	}
 	return names
 }
