@@ -51,7 +51,6 @@ func (a *Announcement) port(ctx context.Context) (portChoice, error) {
 // listenAddrs returns where to listen, the cluster address first. What only some users may connect to listens on
 // loopback only: from elsewhere nobody can prove who he is.
 func (a *Announcement) listenAddrs() []netip.Addr {
-	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	addr := a.host.addr()
 	switch {
 	case addr.IsLoopback():

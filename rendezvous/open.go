@@ -11,7 +11,7 @@ import (
 
 // Open makes the connection that p names, for c: see convokefs(4), dev.
 //
-// For a HOST that is this one ("local", Self, "share", "localhost", a loopback address, the cluster address) it is what
+// For a HOST that is this one ("local", Self, "share", "localhost", the addresses at which services listen) it is what
 // is announced here under that name, else what the launcher can start, else what the Resolver finds. An address at which something
 // announced here listens is that service, however it was named. Who is announced here and accepted by this Host is told who c is.
 //
@@ -98,20 +98,24 @@ func (h *Host) here(host string) bool {
 		return true
 	}
 	addr, ok := literal(host)
-	return ok && (addr.IsLoopback() || addr == h.addr())
+	own := h.addr()
+	// What is announced at a cluster address on loopback is not at 127.0.0.1: that may be another daemon's of this host.
+	return ok && (addr == own || addr == loopback && !own.IsLoopback())
 }
+
+// loopback is where services listen besides the cluster address.
+var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
 // literal reads a HOST that is an address, or the name that always means one (RFC 6761, section 6.3).
 func literal(host string) (netip.Addr, bool) {
 	if host == "localhost" {
-		return netip.AddrFrom4([4]byte{127, 0, 0, 1}), true
+		return loopback, true
 	}
 	addr, err := netip.ParseAddr(host)
 	return addr.Unmap(), err == nil
 }
 
-// find returns what is announced here under p's name, and where to connect to it. By a loopback address it is found only
-// if it listens there: several daemons of one host have each its own.
+// find returns what is announced here under p's name, and where to connect to it.
 func (h *Host) find(p Path) (a *Announcement, to netip.AddrPort, ok bool) {
 	a, ok = h.Find(p)
 	if !ok || p.Proto == FDP {
@@ -125,7 +129,7 @@ func (h *Host) find(p Path) (a *Announcement, to netip.AddrPort, ok bool) {
 				return a, at, true
 			}
 		}
-		return a, to, addr == h.addr()
+		return a, to, true // only some may connect: it is not at the cluster address
 	}
 	if host == h.opts.Self && host != "" && host != "local" {
 		to = a.addrs[0]
