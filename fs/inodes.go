@@ -12,7 +12,7 @@ const (
 	firstOther = 1 << 48
 
 	maxIdle  = 4096 // numbers of one user that are kept though nobody uses them
-	maxRaced = 256  // races of one user that are remembered
+	maxRaced = 4096 // races of one user that are remembered: of so many threads that open one name at once, none fails
 )
 
 // inode is a node that the kernel knows.

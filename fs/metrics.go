@@ -52,7 +52,6 @@ func (t *Tree) metricsText() string {
 	metric("convoke_rendezvous_total", "counter", "Clients that became a connection of their server.", t.conns.completed.Load())
 	metric("convoke_rendezvous_refused_total", "counter", "Clients that were told of, and went or were rejected.", t.conns.refused.Load())
 	metric("convoke_sockets", "gauge", "Sockets that servers have bound.", t.sockets.count())
-	metric("convoke_socket_connections", "gauge", "Connections of the daemon's socket.", t.opts.Quota.Held(quota.Sockets))
 	metric("convoke_event_readers", "gauge", "Open event files.", t.opts.Quota.Held(quota.Events))
 	metric("convoke_requests_total", "counter", "Requests of the kernel.", k.Requests)
 	metric("convoke_parked_requests", "gauge", "Reads and writes that wait for their stream.", k.Parked)

@@ -35,13 +35,15 @@ func newStream(t *Tree, p rendezvous.Path) *streamNode {
 func (n *streamNode) passing() {}
 
 // stat differs from base's in that the name must be looked up each time, for it leads to a new number after each open;
-// and a service that is announced here has an owner and a mode of its own.
+// and a service that is announced here has an owner and a mode of its own. These can change, yet are remembered for a
+// moment: each look-up tells them anew, the Host asks for them again, and the kernel need not between the look-up and the
+// open, where a thousand clients would run into each other.
 func (n *streamNode) stat() stat {
 	st := n.base.stat()
 	st.nameTTL = 0
 	if a, ok := n.announcement(); ok {
 		mode, uid, gid := a.Mode()
-		st.mode, st.uid, st.gid, st.statTTL = syscall.S_IFREG|mode&0777, uid, gid, 0
+		st.mode, st.uid, st.gid, st.statTTL = syscall.S_IFREG|mode&0777, uid, gid, time.Second
 	}
 	return st
 }
