@@ -26,7 +26,8 @@ const (
 
 // attendOpts are the flags that serve and recv have in common.
 type attendOpts struct {
-	grace   float64 // seconds; 0: no limit
+	grace   float64 // seconds
+	bounded bool    // grace was given; else there is no limit
 	most    int
 	once    bool
 	verbose bool
@@ -40,8 +41,9 @@ func (o *attendOpts) add(flags *pflag.FlagSet) {
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "tell who comes and how each process ends")
 }
 
-// check refuses values that mean nothing.
-func (o *attendOpts) check() error {
+// check takes what flags were given, and refuses values that mean nothing.
+func (o *attendOpts) check(flags *pflag.FlagSet) error {
+	o.bounded = flags.Changed("grace")
 	switch {
 	case o.most < 1 || o.most > greatestMax:
 		return fmt.Errorf("--max is from 1 to %d", greatestMax)
@@ -226,7 +228,7 @@ func (a *attendant) run(signals <-chan os.Signal, serve func(context.Context) er
 			return err
 		case <-stopped:
 			stopped = nil
-			if a.opts.grace > 0 {
+			if a.opts.bounded {
 				late = time.After(seconds(a.opts.grace))
 			}
 			continue

@@ -179,6 +179,79 @@ func open(t *testing.T, mount string) {
 	}
 }
 
+func TestMounted_StreamGoesOnWhenTheDaemonIsStoppedAndKilled(t *testing.T) {
+	for _, path := range []string{"dev/tcp/local/cat", "dev/fdp/local/cat"} {
+		mount, process := daemon(t)
+		server, stderr := spawn(t, mount, "serving", "serve", "-v", path, "--", "cat")
+		conn := exec.Command(binaries(t).convoke, "--mount", mount, "connect", path)
+		input, err := conn.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		output, err := conn.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for _, sig := range []syscall.Signal{0, syscall.SIGSTOP, syscall.SIGKILL} {
+			if err := process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			text := fmt.Sprintf("after %v\n", sig)
+			io.WriteString(input, text)
+			buf := make([]byte, len(text))
+			if _, err := io.ReadFull(output, buf); err != nil || string(buf) != text {
+				t.Errorf("%s: got %q, %v, want %q", path, buf, err, text)
+			}
+		}
+		input.Close()
+		if rest, err := io.ReadAll(output); err != nil || len(rest) != 0 {
+			t.Errorf("%s: got %q, %v", path, rest, err)
+		}
+		if err := conn.Wait(); err != nil {
+			t.Errorf("%s: connect: %v", path, err)
+		}
+		if err := server.Wait(); server.ProcessState.ExitCode() != 1 || !strings.Contains(stderr.String(), "accept "+path+": the daemon") {
+			t.Errorf("%s: serve: %v\n%s", path, err, stderr)
+		}
+	}
+}
+
+func TestMounted_UserAndGroupAdmitOnlyTheirs(t *testing.T) {
+	if os.Geteuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("needs root: takes other users' ids")
+		}
+		t.Skip("needs root: takes other users' ids")
+	}
+	mount, _ := daemon(t)
+	open(t, mount)
+	as := func(uid, gid uint32, args ...string) (string, error) {
+		cmd := exec.Command(binaries(t).convoke, args...)
+		cmd.Env = append(os.Environ(), "CONVOKE_MOUNT="+mount)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	for _, proto := range []string{"tcp", "fdp"} {
+		for option, admitted := range map[string][2]uint32{"user=1000": {1000, 7}, "group=1001": {7, 1001}} {
+			path := "dev/" + proto + "/local/mine," + option
+			spawn(t, mount, "serving", "serve", "-v", path, "--", "sh", "-c", "echo $CONVOKE_PEER_UID $CONVOKE_PEER_GID")
+			if out, err := as(admitted[0], admitted[1], "connect", path); err != nil || out != fmt.Sprintf("%d %d\n", admitted[0], admitted[1]) {
+				t.Errorf("%s: got %q, %v", path, out, err)
+			}
+			if out, err := as(1002, 1002, "connect", path); err == nil || !strings.Contains(out, "permission denied") {
+				t.Errorf("%s as another: got %q, %v", path, out, err)
+			}
+			if out, err := as(1002, 1002, "serve", path, "--", "cat"); err == nil || !strings.Contains(out, "permission denied") {
+				t.Errorf("%s announced by another: got %q, %v", path, out, err)
+			}
+		}
+	}
+}
+
 func TestMounted_AddressInUseIsToldWithAHint(t *testing.T) {
 	mount, _ := daemon(t)
 	spawn(t, mount, "serving", "serve", "-v", "dev/tcp/local/twice", "--", "cat")

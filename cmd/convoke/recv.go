@@ -36,7 +36,7 @@ client's proved identity in CONVOKE_PEER_PID, _UID and _GID. More: convoke-serve
 		return func(c *call, args []string) error {
 			path, argv, err := splitCommand(args, flags.ArgsLenAtDash())
 			if err == nil {
-				err = opts.check()
+				err = opts.check(flags)
 			}
 			if err == nil && (*most < 1 || *most > maxFDs) {
 				err = fmt.Errorf("--fds is from 1 to %d", maxFDs)

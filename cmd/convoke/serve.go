@@ -24,7 +24,7 @@ waits for the clients that are served. More: convoke-serve(1).
 		return func(c *call, args []string) error {
 			path, argv, err := splitCommand(args, flags.ArgsLenAtDash())
 			if err == nil {
-				err = opts.check()
+				err = opts.check(flags)
 			}
 			if err != nil {
 				return usageError{"serve: " + err.Error()}

@@ -131,7 +131,7 @@ func TestServe_SecondSignalEndsTheWholeGroup(t *testing.T) {
 }
 
 func TestServe_GraceEndsWhatGoesOn(t *testing.T) {
-	s := serving(t, attendOpts{grace: 0.05}, serveClients, "cat")
+	s := serving(t, attendOpts{grace: 0.05, bounded: true}, serveClients, "cat")
 	conn := s.l.dialTo(t)
 	hello(t, conn)
 	s.stop()
