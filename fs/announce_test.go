@@ -2,8 +2,12 @@ package fs
 
 import (
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/convoke-fs/convoke/fs/quota"
+	"github.com/convoke-fs/convoke/rendezvous"
 )
 
 // as begins a command of another user. The path to the mount is root's, so it is to be run in it.
@@ -299,4 +303,49 @@ print('EMFILE')
 open('conn/%s/ctl' % id, 'w').write('reject')
 print(len(os.read(fd, 100).split()))
 "`, "EMFILE\n6\n")
+}
+
+func TestAnnounce_OneUserHasOnlySoMany(t *testing.T) {
+	m := mountTree(t, func(o *Opts) {
+		if err := o.Quota.Set("announcements 1000 2"); err != nil {
+			t.Fatal(err)
+		}
+	})
+	m.wantErr(asUser(1000)+`sh -c 'exec 9<dev/tcp/local/a,create 8<dev/fdp/local/b,create; echo two; exec 7<dev/udp/local/c,create'`, "No space left")
+	m.want(asUser(1000)+`sh -c 'exec 9<dev/tcp/local/a,create 8<dev/fdp/local/b,create; echo two'`, "two\n")
+	m.want(`until [ -z "$(ls dev/tcp/local dev/fdp/local | grep -v :)" ]; do sleep 0.02; done`, "")
+	if n := m.quota.Held(quota.Announcements); n != 0 {
+		t.Errorf("%d announcements are counted after the last close", n)
+	}
+	if n := m.quota.Held(quota.Streams); n != 0 {
+		t.Errorf("%d streams are counted after the last close", n)
+	}
+}
+
+func TestAnnounce_FromAnotherNetworkNamespaceIsRefused(t *testing.T) {
+	m := mountTree(t)
+	needTool(t, "unshare")
+	if exec.Command("unshare", "-n", "true").Run() != nil {
+		skip(t, "needs network namespaces")
+	}
+	m.wantErr(`unshare -n sh -c ': <dev/tcp/local/svc,create'`, "Permission denied")
+	m.wantErr(`unshare -n sh -c ': <dev/fdp/local/svc,create'`, "Permission denied")
+	m.want(`exec 9<dev/tcp/local/svc,create 3<>dev/tcp/local/svc; read -r id rest <&9
+unshare -n sh -c ": <conn/$id/data" 2>/dev/null || echo refused; read -r i state rest <conn/$id/status; echo $state`, "refused\nwaiting\n")
+}
+
+func TestAnnounce_ALocalServiceThatCanBeStartedIsThere(t *testing.T) {
+	m := mountTree(t, func(o *Opts) {
+		o.CanStart = func(p rendezvous.Path) bool { return p.Element() == "cold" }
+		o.Metrics = func() []Metric { return []Metric{{"convoke_server_starts_total", "counter", "Servers started.", 7}} }
+	})
+	m.want(`stat -c %A dev/fdp/local/cold dev/fdp/local/cold,stream; [ -e dev/fdp/local/cold,sock ] || [ -e dev/fdp/local/other ] || echo no more
+grep starts cluster/metrics`, "-rw-rw-rw-\n-rw-rw-rw-\nno more\n# HELP convoke_server_starts_total Servers started.\n# TYPE convoke_server_starts_total counter\nconvoke_server_starts_total 7\n")
+}
+
+func TestAnnounce_TheHostsEndIsTheEndOfTheFile(t *testing.T) {
+	m := mountTree(t)
+	m.onTag(m.host.Close)
+	m.want(`exec 9<dev/tcp/local/svc,create 3<>dev/tcp/local/svc; read -r id rest <&9; echo "tag now=close" >cluster/ctl; cat <&9; ls dev/tcp/local
+exec 4<>conn/$id/data; echo taken >&4; read -r l <&3; echo $l; sh -c ': <dev/tcp/local/svc,create' 2>/dev/null || echo no more`, "taken\nno more\n")
 }
