@@ -11,10 +11,9 @@ const (
 	// idleTime is how long a remote address of a UDP service is known without a datagram to or from it.
 	idleTime = 60 * time.Second
 
-	maxQueueBytes     = 212992  // of one remote address; as net.core.rmem_default is
-	maxQueueDatagrams = 1024    // likewise
-	maxDemuxBytes     = 8 << 20 // of all remote addresses of one service
-	datagramCost      = 256     // what a datagram counts besides its bytes
+	maxQueueBytes     = 212992 // of one remote address; as net.core.rmem_default is
+	maxQueueDatagrams = 1024   // likewise
+	datagramCost      = 256    // what a datagram counts in the budget besides its bytes
 )
 
 // Datagrams are those to and from one remote address of an announced UDP service. The methods may be called from many
@@ -55,18 +54,20 @@ func (d *Datagrams) Read(p []byte) (int, error) {
 	n := copy(p, d.queue[0])
 	if n < len(d.queue[0]) {
 		d.queue[0] = d.queue[0][n:]
-		d.uncount(n)
+		d.read(n, 0)
 		return n, nil
 	}
 	d.queue[0] = nil
 	d.queue = d.queue[1:]
-	d.uncount(n + datagramCost)
+	d.read(n, 1)
 	return n, nil
 }
 
-// count and uncount are called with x.mu held.
-func (d *Datagrams) count(n int)   { d.bytes += n; d.x.bytes += n }
-func (d *Datagrams) uncount(n int) { d.bytes -= n; d.x.bytes -= n }
+// read gives back what so many bytes and datagrams have cost. It is called with x.mu held.
+func (d *Datagrams) read(bytes, datagrams int) {
+	d.bytes -= bytes
+	d.x.queue.host.unread.give(d.x.queue.uid, bytes+datagrams*datagramCost)
+}
 
 // Write sends one datagram, or nothing: EAGAIN; EPIPE when it has ended; EMSGSIZE and others as sendto(2) says.
 func (d *Datagrams) Write(p []byte) (int, error) {
@@ -112,9 +113,7 @@ func (d *Datagrams) Notify(f func()) {
 func (d *Datagrams) Close() {
 	d.x.mu.Lock()
 	f := d.x.forget(d)
-	for _, b := range d.queue {
-		d.uncount(len(b) + datagramCost)
-	}
+	d.read(d.bytes, len(d.queue))
 	d.queue = nil
 	d.x.mu.Unlock()
 	call(f)

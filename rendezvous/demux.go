@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -23,7 +24,6 @@ type demux struct {
 	mu      sync.Mutex
 	remotes map[remote]*Datagrams // guarded by mu
 	order   Datagrams             // guarded by mu; a ring: next is the one unused for longest, previous the one used last
-	bytes   int                   // guarded by mu; of all queues
 	timer   *time.Timer           // guarded by mu; nil: none is known
 	ended   bool                  // guarded by mu
 
@@ -101,12 +101,12 @@ func (x *demux) first(sock *udpSocket, key remote, p []byte, claim *udpClaim) {
 
 // push adds a datagram, if there is room, and returns whom to tell. It is called with x.mu held.
 func (x *demux) push(d *Datagrams, p []byte) func() {
-	if len(p) == 0 || len(d.queue) >= maxQueueDatagrams || d.bytes+len(p) > maxQueueBytes+len(d.queue)*datagramCost ||
-		x.bytes+len(p)+datagramCost > maxDemuxBytes {
+	if len(p) == 0 || len(d.queue) >= maxQueueDatagrams || d.bytes+len(p) > maxQueueBytes ||
+		!x.queue.host.unread.take(x.queue.uid, len(p)+datagramCost) {
 		return nil
 	}
-	d.queue = append(d.queue, append([]byte(nil), p...))
-	d.count(len(p) + datagramCost)
+	d.queue = append(d.queue, slices.Clone(p))
+	d.bytes += len(p)
 	return d.notify
 }
 

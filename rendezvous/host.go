@@ -55,7 +55,8 @@ type HostOpts struct {
 type Host struct {
 	opts     HostOpts
 	launcher Launcher // set once by SetLauncher, before use
-	waiting  *waitingCount
+	waiting  *budget  // clients
+	unread   *budget  // bytes of datagrams
 
 	mu        sync.Mutex
 	announced map[instance]*Announcement       // guarded by mu; those not yet live hold their name
@@ -71,7 +72,8 @@ func NewHost(o HostOpts) *Host {
 		announced: map[instance]*Announcement{},
 		listening: map[netip.AddrPort]*Announcement{},
 		bound:     map[netip.AddrPort]*Announcement{},
-		waiting:   newWaitingCount(),
+		waiting:   newWaitingBudget(),
+		unread:    newDatagramBudget(),
 	}
 }
 

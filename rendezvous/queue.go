@@ -12,9 +12,6 @@ const (
 	// MaxWaiting is how many clients of one announcement may wait.
 	MaxWaiting = 1024
 
-	// maxWaitingUser is how many may wait for all that one user has announced: each is a descriptor of this process.
-	maxWaitingUser = 4 * MaxWaiting
-
 	// sweepEvery is how often a full queue is searched for clients that have gone.
 	sweepEvery = 100 * time.Millisecond
 )
@@ -41,7 +38,7 @@ func (q *queue) hold() bool {
 	if q.ended {
 		return false
 	}
-	if len(q.clients)+q.held >= MaxWaiting && !q.sweep() || !q.host.waiting.take(q.uid) {
+	if len(q.clients)+q.held >= MaxWaiting && !q.sweep() || !q.host.waiting.take(q.uid, 1) {
 		return false
 	}
 	q.held++
@@ -53,7 +50,7 @@ func (q *queue) give() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.held--
-	q.host.waiting.give(q.uid)
+	q.host.waiting.give(q.uid, 1)
 }
 
 // put adds a client for which a place is held. It is false where the announcement has ended.
@@ -61,7 +58,7 @@ func (q *queue) put(c *Client) bool {
 	q.mu.Lock()
 	q.held--
 	if q.ended {
-		q.host.waiting.give(q.uid)
+		q.host.waiting.give(q.uid, 1)
 		q.mu.Unlock()
 		return false
 	}
@@ -85,7 +82,7 @@ func (q *queue) sweep() bool {
 	for _, c := range q.clients {
 		if c.Gone() {
 			c.Reject()
-			q.host.waiting.give(q.uid)
+			q.host.waiting.give(q.uid, 1)
 		} else {
 			kept = append(kept, c)
 		}
@@ -102,7 +99,7 @@ func (q *queue) end() {
 	q.clients, q.ended = nil, true
 	f := q.notify
 	for range clients {
-		q.host.waiting.give(q.uid)
+		q.host.waiting.give(q.uid, 1)
 	}
 	q.mu.Unlock()
 	for _, c := range clients {
@@ -139,7 +136,7 @@ func (a *Announcement) Next() (*Client, error) {
 	c := q.clients[0]
 	q.clients[0] = nil
 	q.clients = q.clients[1:]
-	q.host.waiting.give(q.uid)
+	q.host.waiting.give(q.uid, 1)
 	return c, nil
 }
 
@@ -155,42 +152,4 @@ func (a *Announcement) Waiting() int {
 	a.queue.mu.Lock()
 	defer a.queue.mu.Unlock()
 	return len(a.queue.clients)
-}
-
-// waitingCount counts all clients that wait on this host.
-type waitingCount struct {
-	mu     sync.Mutex
-	most   int            // of all users, root among them
-	all    int            // guarded by mu
-	byUser map[uint32]int // guarded by mu
-}
-
-// newWaitingCount lets clients that nobody reads have a quarter of the descriptors of this process.
-func newWaitingCount() *waitingCount {
-	w := &waitingCount{most: maxWaitingUser, byUser: map[uint32]int{}}
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err == nil {
-		w.most = int(min(limit.Cur/4, 1<<20))
-	}
-	return w
-}
-
-func (w *waitingCount) take(uid uint32) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.all >= w.most || uid != 0 && w.byUser[uid] >= maxWaitingUser {
-		return false
-	}
-	w.all++
-	w.byUser[uid]++
-	return true
-}
-
-func (w *waitingCount) give(uid uint32) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.all--
-	if w.byUser[uid]--; w.byUser[uid] == 0 {
-		delete(w.byUser, uid)
-	}
 }

@@ -15,6 +15,8 @@ const maxUDPClaims = 1024
 // its address from then until it is closed. So a datagram is the claimant's if the address is his
 // when it is read, and it was sent after he had got it: each one is checked.
 type udpClaims struct {
+	cookieAt func(remote) (uint64, error) // the cookie of the socket that is connected so
+
 	mu     sync.Mutex
 	known  map[remote]*udpClaim   // guarded by mu
 	byUser map[uint32][]*udpClaim // guarded by mu; the oldest first
@@ -32,16 +34,15 @@ type udpClaim struct {
 
 func (s *udpClaims) init() {
 	s.known, s.byUser = map[remote]*udpClaim{}, map[uint32][]*udpClaim{}
+	s.cookieAt = func(key remote) (uint64, error) {
+		info, err := lookupSocket(UDP, key.from, key.at)
+		return info.cookie, err
+	}
 }
 
-// cookieAt returns the cookie of the socket that is connected so.
-var cookieAt = func(key remote) (uint64, error) {
-	info, err := lookupSocket(UDP, key.from, key.at)
-	return info.cookie, err
-}
-
-func (c *udpClaim) holds() bool {
-	cookie, err := cookieAt(c.key)
+// holds tells whether the socket of a claim still has its address.
+func (s *udpClaims) holds(c *udpClaim) bool {
+	cookie, err := s.cookieAt(c.key)
 	return err == nil && cookie == c.cookie
 }
 
@@ -53,7 +54,7 @@ func (s *udpClaims) put(c *udpClaim) {
 	}
 	if of := s.byUser[c.uid]; len(of) >= maxUDPClaims {
 		for _, old := range slices.Clone(of) {
-			if !old.holds() {
+			if !s.holds(old) {
 				s.drop(old)
 			}
 		}
@@ -85,7 +86,7 @@ func (s *udpClaims) find(key remote, sent time.Time) *udpClaim {
 	switch {
 	case c == nil:
 		return nil
-	case !c.holds():
+	case !s.holds(c):
 		s.drop(c)
 		return nil
 	case !c.seen && sent.Before(c.since):
