@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -123,18 +124,20 @@ func takeOver(sock *os.File, most int) (fds []int, err error) {
 }
 
 // rights returns the descriptors in control messages, those before one that is
-// malformed too.
+// malformed too. It does so itself, since x/sys's panics for a piece of one.
 func rights(control []byte) (fds []int, err error) {
-	messages, err := unix.ParseSocketControlMessage(control)
-	for i := range messages {
-		if messages[i].Header.Level != unix.SOL_SOCKET || messages[i].Header.Type != unix.SCM_RIGHTS {
-			continue
+	for len(control) > 0 {
+		header, data, rest, err := unix.ParseOneSocketControlMessage(control)
+		if err != nil {
+			return fds, err
 		}
-		more, failed := unix.ParseUnixRights(&messages[i])
-		fds = append(fds, more...)
-		err = errors.Join(err, failed)
+		for header.Level == unix.SOL_SOCKET && header.Type == unix.SCM_RIGHTS && len(data) >= 4 {
+			fds = append(fds, int(int32(binary.NativeEndian.Uint32(data))))
+			data = data[4:]
+		}
+		control = rest
 	}
-	return fds, err
+	return fds, nil
 }
 
 // closeAll closes descriptors.

@@ -345,6 +345,7 @@ func FuzzRights(f *testing.F) {
 	f.Add([]byte{})
 	f.Add(unix.UnixRights())
 	f.Add(make([]byte, unix.CmsgSpace(8)))
+	f.Add([]byte("\x11\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x000")) // a quarter of a descriptor
 	f.Fuzz(func(t *testing.T, control []byte) {
 		// Whatever it is, it does not panic. The numbers are not closed here.
 		fds, _ := rights(control)
