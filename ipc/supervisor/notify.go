@@ -78,8 +78,8 @@ func (l listener) give(id uint64, fd int, closeOnExec bool) unix.Errno {
 	for {
 		errno := l.ioctl(unix.SECCOMP_IOCTL_NOTIF_ADDFD, unsafe.Pointer(&a))
 		switch errno {
-		case unix.EINTR: // one of the Go runtime's signals; nothing was given
-		case unix.ESRCH, unix.EINPROGRESS: // it was interrupted while it took it
+		case unix.EINTR: // only when somebody stops this process just then: see spawn
+		case unix.ESRCH, unix.EINPROGRESS: // one of the two was interrupted in between
 			return unix.ENOENT
 		default:
 			return errno

@@ -12,6 +12,10 @@ import (
 // notification that comes while another has just been taken.
 const idleReceivers = 2
 
+// maxWalking is how many paths are walked at a time. A file system that does not answer keeps a thread of this process
+// for each path that leads there, and a program can make many of them. Beyond it the kernel does what is asked, by itself.
+const maxWalking = 1024
+
 // supervisor answers the notifications of one filter.
 type supervisor struct {
 	listener listener
@@ -22,7 +26,8 @@ type supervisor struct {
 	idle     atomic.Int32 // goroutines that wait for a notification, or are about to
 	// chroot(2) has been called. pivot_root(2), the other call that gives threads another root, gives it to all that had
 	// the old one, to this process too. setns(2) gives one of another mount namespace, which identity tells.
-	moved atomic.Bool
+	moved   atomic.Bool
+	walking atomic.Int32
 }
 
 // newSupervisor looks at what there is: the tree at dir, a path without symbolic links, and who this process is.
@@ -95,17 +100,24 @@ func (s *supervisor) handle(w *walker, n *notification, its *identity) {
 		s.listener.pass(n.ID)
 		return
 	}
-	want, ok := w.want(n)
-	if want.probe {
+	want, ok := wanted{}, false
+	if s.walking.Add(1) <= maxWalking {
+		want, ok = w.want(n)
+	}
+	s.walking.Add(-1)
+	switch {
+	case want.probe:
 		s.listener.fail(n.ID, unix.EALREADY)
-		return
-	}
-	// What has been read was the thread's only if it still waits.
-	if !ok || its.who(n.TID, &w.scratch) != nil || !its.same(&s.own) || !s.listener.valid(n.ID) {
+	case ok && s.isOwn(w, n, its):
+		s.attempts.serve(s.ctx, request{n.ID, n.TID, want})
+	default:
 		s.listener.pass(n.ID)
-		return
 	}
-	s.attempts.serve(s.ctx, request{n.ID, n.TID, want})
+}
+
+// isOwn tells whether the thread is who this process is. What has been read of it was its only if it still waits.
+func (s *supervisor) isOwn(w *walker, n *notification, its *identity) bool {
+	return its.who(n.TID, &w.scratch) == nil && its.same(&s.own) && s.listener.valid(n.ID)
 }
 
 func (s *supervisor) valid(id uint64) bool { return s.listener.valid(id) }

@@ -96,11 +96,11 @@ func (v *view) lookRoot() unix.Errno {
 		return 0
 	}
 	var own, its unix.Statx_t
-	if errno := statx(unix.AT_FDCWD, rootPath[:], &own); errno != 0 {
+	if errno := statx(unix.AT_FDCWD, rootPath[:], 0, &own); errno != 0 {
 		return errno
 	}
 	path := v.proc("root")
-	if errno := statx(unix.AT_FDCWD, path, &its); errno != 0 {
+	if errno := statx(unix.AT_FDCWD, path, 0, &its); errno != 0 {
 		return errno
 	}
 	if own.Ino != its.Ino || own.Dev_major != its.Dev_major || own.Dev_minor != its.Dev_minor || own.Mnt_id != its.Mnt_id {
@@ -119,22 +119,37 @@ func (v *view) lookBase() unix.Errno {
 	if v.base != noFD {
 		return 0
 	}
-	var path []byte
-	switch {
-	case v.dir == unix.AT_FDCWD:
-		path = v.proc("cwd")
-	case v.dir < 0:
+	if v.dir < 0 && v.dir != unix.AT_FDCWD {
 		return unix.EBADF
-	default:
-		path = v.proc("fd/")
-		path = append(strconv.AppendInt(path[:len(path)-1], int64(v.dir), 10), 0)
 	}
 	var errno unix.Errno
-	v.base, errno = openFolder(path)
+	v.base, errno = openFolder(v.here())
 	if errno != 0 {
 		v.base = noFD
 	}
 	return errno
+}
+
+// here returns a path of the folder where a relative path begins.
+func (v *view) here() []byte {
+	if v.dir == unix.AT_FDCWD {
+		return v.proc("cwd")
+	}
+	path := v.proc("fd/")
+	return append(strconv.AppendInt(path[:len(path)-1], int64(v.dir), 10), 0)
+}
+
+// fromHere returns path for this process, if that has the thread's root. One that is too long comes back without its
+// end, and with a final NUL that makes the kernel say ENAMETOOLONG.
+func (v *view) fromHere(path []byte) []byte {
+	b := v.buf[:0]
+	if path[0] != '/' {
+		b = v.here()
+		b[len(b)-1] = '/'
+	}
+	n := copy(v.buf[len(b):len(v.buf)-1], path)
+	v.buf[len(b)+n] = 0
+	return v.buf[:len(b)+n+1]
 }
 
 // proc returns the path of a file of the thread in /proc, with a final NUL. The next call uses its memory again.
@@ -186,13 +201,13 @@ var (
 	emptyPath = [...]byte{0}
 )
 
-// statx asks for the kind, device and mount of a file by a path with a final NUL, the empty one for dir itself. It asks
-// no server: what these are the kernel knows.
-func statx(dir int, path []byte, st *unix.Statx_t) unix.Errno {
+// statx asks for the kind, device and mount of a file by a path with a final NUL. It asks no server: what these are the
+// kernel knows.
+func statx(dir int, path []byte, flags uintptr, st *unix.Statx_t) unix.Errno {
 	const mask = unix.STATX_TYPE | unix.STATX_INO | unix.STATX_MNT_ID
 	for {
 		_, _, errno := unix.Syscall6(unix.SYS_STATX, uintptr(dir), uintptr(unsafe.Pointer(&path[0])),
-			unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, mask, uintptr(unsafe.Pointer(st)), 0)
+			flags|unix.AT_STATX_DONT_SYNC|unix.AT_NO_AUTOMOUNT, mask, uintptr(unsafe.Pointer(st)), 0)
 		if errno != unix.EINTR {
 			return errno
 		}

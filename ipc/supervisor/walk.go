@@ -110,6 +110,9 @@ func (w *walker) stream(path []byte, nofollow uint64) (string, bool) {
 			}
 		}
 	}
+	if w.elsewhere(path, nofollow) {
+		return "", false
+	}
 	fd, errno := w.view.open(path, nofollow)
 	if errno == unix.ENOTDIR {
 		return w.slashes(path)
@@ -119,6 +122,31 @@ func (w *walker) stream(path []byte, nofollow uint64) (string, bool) {
 	}
 	defer unix.Close(fd)
 	return w.inTree(fd, unix.S_IFREG)
+}
+
+// elsewhere tells of a path that it leads to no stream, by one call. Most do, and each open of a program waits for this.
+//
+// The walk is the same as view's but that links of /proc are followed, which lead where this process has files and
+// folders and not the thread. That changes nothing: what they lead to is the kernel's in any case.
+func (w *walker) elsewhere(path []byte, nofollow uint64) bool {
+	v := &w.view
+	if !v.rooted || v.root != noFD || v.resolve != 0 {
+		return false // it may have another root, or rules of its own
+	}
+	var flags uintptr
+	if nofollow != 0 {
+		flags = unix.AT_SYMLINK_NOFOLLOW
+	}
+	var st unix.Statx_t
+	errno := statx(unix.AT_FDCWD, v.fromHere(path), flags, &st)
+	switch {
+	case errno == unix.ENOTDIR, errno == unix.ENAMETOOLONG:
+		return false
+	case errno != 0, st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return true
+	}
+	_, ok := w.mounts.find(device{st.Dev_major, st.Dev_minor}, st.Mnt_id)
+	return !ok
 }
 
 // inTree returns the path in the tree of what fd is, if it is there and of that kind. w.link holds its path in this
@@ -131,7 +159,7 @@ func (w *walker) inTree(fd int, kind uint16) (string, bool) {
 // look returns the path in the tree of what fd is, and its kind; 0: it is not there.
 func (w *walker) look(fd int) (string, uint16) {
 	var st unix.Statx_t
-	if statx(fd, emptyPath[:], &st) != 0 {
+	if statx(fd, emptyPath[:], unix.AT_EMPTY_PATH, &st) != 0 {
 		return "", 0
 	}
 	m, ok := w.mounts.find(device{st.Dev_major, st.Dev_minor}, st.Mnt_id)

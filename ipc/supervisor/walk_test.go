@@ -80,7 +80,7 @@ func layOut(t *testing.T) (w *walker, dir string) {
 	}
 	defer unix.Close(fd)
 	var st unix.Statx_t
-	if errno := statx(fd, emptyPath[:], &st); errno != 0 {
+	if errno := statx(fd, emptyPath[:], unix.AT_EMPTY_PATH, &st); errno != 0 {
 		t.Fatal(errno)
 	}
 	m.tree = device{st.Dev_major, st.Dev_minor}

@@ -167,6 +167,52 @@ for line in sys.stdin:
 	say("five", "five")
 }
 
+// The supervisor has to ask the daemon for names of local services, and waits for its answer.
+func TestFaults_StoppedDaemonHoldsUpWhoNeedsIt(t *testing.T) {
+	n := start(t)
+	path := echo(t)
+	for _, end := range []string{"goes on", "is killed"} {
+		c := n.Spawn(daemon.U1000, under(t, n, append(py(`
+import threading
+mount, path = sys.argv[1:]
+os.chdir("/")
+def work(i): print(i, opened(mount + "/dev/fdp/local/none%d,stream" % i if i % 2 else mount + "/" + path), flush=True)
+print("ready", flush=True); sys.stdin.readline()
+ts = [threading.Thread(target=work, args=(i,)) for i in range(40)]
+for t in ts: t.start()
+for i in range(100): assert opened("/etc/passwd", os.O_RDONLY) == "file"
+print("not held up", flush=True)
+for t in ts: t.join()
+print("all", flush=True)`), n.Mount, path)...)...)
+		c.Expect("ready")
+		n.Signal(syscall.SIGSTOP)
+		c.Say("go")
+		if got := c.Line(); got != "not held up" {
+			t.Errorf("while the daemon is stopped: got %q", got)
+		}
+		if end == "is killed" {
+			c.Signal(syscall.SIGKILL)
+			c.Ends(daemon.Bound)
+			n.Signal(syscall.SIGCONT)
+			break
+		}
+		n.Signal(syscall.SIGCONT)
+		var sockets, none int
+		for range 40 {
+			switch _, what, _ := strings.Cut(c.Line(), " "); what {
+			case "socket":
+				sockets++
+			case "ENOENT":
+				none++
+			}
+		}
+		if got := c.Line(); got != "all" || sockets != 20 || none != 20 {
+			t.Errorf("then: %d sockets, %d ENOENT, %q", sockets, none, got)
+		}
+	}
+	gone(t, n)
+}
+
 func TestFaults_ThreadWithAnotherIdentityIsLeftToTheKernel(t *testing.T) {
 	n := start(t)
 	path := echo(t)
