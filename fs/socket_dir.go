@@ -169,6 +169,9 @@ func (t *Tree) Mknod(_ <-chan struct{}, in *fuse.MknodIn, name string, out *fuse
 func (d *socketDir) newSocket(c caller, name string, mode uint32) (*socketNode, error) {
 	s := &socketNode{t: d.t, made: time.Now(), mode: syscall.S_IFSOCK | mode, uid: c.uid, gid: c.gid}
 	service, options, err := rendezvous.ParseService(name)
+	if service == daemonSocket && (name != daemonSocket || !ours(c)) {
+		return nil, fmt.Errorf("the name is the daemon's: %w", syscall.EACCES) // in all instances, of whoever announces it
+	}
 	if ours(c) && err == nil && (options.Sock || name == daemonSocket) {
 		s.daemon, s.instance = true, instance(service, options)
 		s.mode = syscall.S_IFSOCK | 0600 // until the Host says more
@@ -180,8 +183,6 @@ func (d *socketDir) newSocket(c caller, name string, mode uint32) (*socketNode, 
 	switch {
 	case !rendezvous.ValidName(name) || err != nil:
 		return nil, fmt.Errorf("bad name of a service: %w", syscall.EINVAL)
-	case name == daemonSocket:
-		return nil, fmt.Errorf("the name is the daemon's: %w", syscall.EACCES)
 	case c.pid == 0:
 		return nil, fmt.Errorf("a caller from a pid namespace that cannot be seen announces nothing: %w", syscall.EPERM)
 	}

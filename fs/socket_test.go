@@ -121,6 +121,8 @@ func TestSocket_TheDaemonsNameIsNobodyElses(t *testing.T) {
 	if r := m.python(bindWords + `bind('convoke')`); !strings.Contains(r.err, "Permission denied") {
 		t.Errorf("got %+v", r)
 	}
+	m.wantErr(": <dev/fdp/local/convoke,create", "Permission denied")
+	m.wantErr(": <dev/fdp/local/convoke,night,create", "Permission denied")
 	if r := m.python(bindWords + `bind('svc,sock')`); !strings.Contains(r.err, "Invalid argument") {
 		t.Errorf("got %+v", r)
 	}
