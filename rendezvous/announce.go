@@ -13,7 +13,8 @@ import (
 
 // AnnounceOpts says how to announce.
 type AnnounceOpts struct {
-	// Raw: clients are not accepted here, Listeners are handed to a server that does. Their peers are then unproved, so user and group over tcp are EOPNOTSUPP.
+	// Raw: clients are not accepted here, Listeners are handed to a server that does. Their peers are then unproved, so
+	// user and group over tcp are EOPNOTSUPP.
 	Raw bool
 	// Server: it is announced by the owner of its --lib server, so names that are his are allowed.
 	Server bool
@@ -218,14 +219,16 @@ func (a *Announcement) Addrs() []netip.AddrPort { return a.addrs }
 // Caller returns who has announced it.
 func (a *Announcement) Caller() Caller { return a.caller }
 
-// Mode returns permissions, owner and group of the name, as ls -l shows them: 0666 of the announcer; with user 0600 of that user, with group 0660 of that group; as Chmod and Chown left them.
+// Mode returns permissions, owner and group of the name, as ls -l shows them: 0666 of the announcer; with user 0600 of
+// that user, with group 0660 of that group; as Chmod and Chown left them.
 func (a *Announcement) Mode() (mode, uid, gid uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.mode, a.uid, a.gid
 }
 
-// Chmod changes the permissions: who may not write may not connect. It does not touch the socket of FDP, whose own permissions are the file system's.
+// Chmod changes the permissions: who may not write may not connect. It does not touch the socket of FDP, whose own
+// permissions are the file system's.
 func (a *Announcement) Chmod(mode uint32) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -244,7 +247,8 @@ func (a *Announcement) Chown(uid, gid uint32) {
 	}
 }
 
-// Listeners returns the sockets of a Raw announcement, for UDP the bound ones; they stay a's. They are blocking: the server changes that if it likes.
+// Listeners returns the sockets of a Raw announcement, for UDP the bound ones; they stay a's. They are blocking: the
+// server changes that if it likes.
 func (a *Announcement) Listeners() []int { return a.raw }
 
 // Close ends it: clients that still wait are reset, the port and the name are free when it returns. Connections that

@@ -10,10 +10,10 @@ import (
 // claims tells whose the connections are that one listening socket accepts.
 //
 // The Host makes the connections of local clients itself, for callers whom it knows. It cannot tell a server "this
-// client comes from port N" beforehand, since it is connect(2) that chooses the port, and connect(2) to this host is over when it returns: the connection
-// may have been accepted by then. So a dial begins with a number, tells its address when it has one, and says when it is
-// connected. A connection that is accepted meanwhile waits until all dials that began before have told their addresses,
-// some microseconds; if none has told its own, it is an outsider's.
+// client comes from port N" beforehand, since it is connect(2) that chooses the port, and connect(2) to this host is
+// over when it returns: the connection may have been accepted by then. So a dial begins with a number, tells its
+// address when it has one, and says when it is connected. A connection that is accepted meanwhile waits until all dials
+// that began before have told their addresses, some microseconds; if none has told its own, it is an outsider's.
 //
 // The address alone proves nothing: an outsider may have used the same port a moment before, and his connection may be
 // accepted late. But at one moment there is one connection from one address to another. So a connection is the claim's

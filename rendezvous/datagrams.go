@@ -17,8 +17,8 @@ const (
 )
 
 // Datagrams are those to and from one remote address of an announced UDP service. The methods may be called from many
-// goroutines; none waits. They end with Close, with the announcement, when another client takes the address, when no datagram has
-// passed for 60 s, and when so many addresses are known that the one unused for longest must go.
+// goroutines; none waits. They end with Close, with the announcement, when another client takes the address, when no
+// datagram has passed for 60 s, and when so many addresses are known that the one unused for longest must go.
 //
 // As a socket, they drop what comes when 212,992 bytes or 1,024 datagrams are unread.
 type Datagrams struct {
@@ -98,7 +98,9 @@ func (d *Datagrams) Readable() bool {
 	return len(d.queue) > 0 || d.closed
 }
 
-// Notify asks for f to be called when d becomes readable (or writable after EAGAIN); it replaces the one before. f must not wait nor call methods of d.
+// Notify asks for f to be called when d becomes readable (or writable after EAGAIN); it replaces the one before. f may
+// be called from several goroutines at once, and at once if d is readable already. It must not wait nor call methods of
+// d.
 func (d *Datagrams) Notify(f func()) {
 	d.x.mu.Lock()
 	d.notify = f

@@ -25,7 +25,8 @@ type DialOpts struct {
 	Now     bool          // optional: do not wait for the connection
 	Timeout time.Duration // optional: DefaultTimeout for 0 and less
 
-	// bound is told the own address of each attempt as soon as the kernel has chosen it: the connection may be there by then, not before.
+	// bound is told the own address of each attempt as soon as the kernel has chosen it: the connection may be there by
+	// then, not before.
 	bound func(local netip.AddrPort)
 }
 

@@ -212,7 +212,7 @@ func TestDial_UnroutedIsUnreachable(t *testing.T) {
 func TestDial_ReportsTheMostTellingError(t *testing.T) {
 	hole, no := blackHole(t), refused(t, "127.0.0.1")
 	checkFDs(t)
-	_, err := dialTCP(t.Context(), DialOpts{Creds: self, Timeout: 400 * time.Millisecond}, hole, no)
+	_, err := dialTCP(t.Context(), DialOpts{Creds: self, Timeout: 1500 * time.Millisecond}, hole, no)
 	wantErrno(t, err, unix.ECONNREFUSED)
 	order := []unix.Errno{unix.EAFNOSUPPORT, unix.ENETUNREACH, unix.EHOSTUNREACH, unix.ETIMEDOUT, unix.EACCES, unix.ECONNREFUSED}
 	for i, low := range order {

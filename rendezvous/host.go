@@ -28,13 +28,15 @@ type Limits interface {
 
 // A Launcher starts servers on demand. The Host calls it from many goroutines at once.
 type Launcher interface {
-	// Owner returns the uid of the owner of p's server, if there is one that may be started here or elsewhere. It looks into folders of this host only.
+	// Owner returns the uid of the owner of p's server, if there is one that may be started here or elsewhere. It looks
+	// into folders of this host only.
 	Owner(p Path) (uid uint32, ok bool)
-	// Start starts the server of p, which nobody announces here, and returns when it can be connected to, or with the reason why
-	// it cannot. For many callers at once it starts it once. NotExist (ENOENT): there is no server for it.
+	// Start starts the server of p, which nobody announces here, and returns when it can be connected to, or with the
+	// reason why it cannot. For many callers at once it starts it once. NotExist (ENOENT): there is no server for it.
 	Start(ctx context.Context, c Caller, p Path) error
-	// Accepted waits until the server that was started for p has taken all clients off its listening socket once. Host.Open calls it
-	// after it has connected to a service that it had to start. The error, ECONNREFUSED: the server has ended, or has accepted nobody for 10 s.
+	// Accepted waits until the server that was started for p has taken all clients off its listening socket once.
+	// Host.Open calls it after it has connected to a service that it had to start. The error, ECONNREFUSED: the server
+	// has ended, or has accepted nobody for 10 s.
 	Accepted(ctx context.Context, p Path) error
 }
 
@@ -51,7 +53,8 @@ type HostOpts struct {
 	DialTimeout time.Duration     // optional: DefaultTimeout
 }
 
-// A Host is the rendezvous of this host: what is announced here, and the way from a path to a connection. It may be used from many goroutines.
+// A Host is the rendezvous of this host: what is announced here, and the way from a path to a connection. It may be
+// used from many goroutines.
 type Host struct {
 	opts     HostOpts
 	launcher Launcher // set once by SetLauncher, before use
@@ -127,8 +130,8 @@ func (h *Host) Announced(proto Proto) []*Announcement {
 }
 
 // Find returns the announcement that p, without create, names on this host: the same service, user, group and
-// qualifiers, in any order. Other options do not matter, nor does p's host. An instance whose user or group is given by name, or not at all, is not found: see
-// Path of Announcement.
+// qualifiers, in any order. Other options do not matter, nor does p's host. An instance whose user or group is given by
+// name, or not at all, is not found: see Path of Announcement.
 func (h *Host) Find(p Path) (*Announcement, bool) {
 	i, ok := instanceOf(p)
 	if !ok {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,6 +27,7 @@ type listener struct {
 	conn   syscall.RawConn
 	claims *claims
 	ended  chan struct{} // closed by close
+	one    sync.Mutex    // held by who accepts: another one would only take the server's identity for nothing
 }
 
 // newListener takes fd, in any case.
@@ -109,7 +111,11 @@ func (l *listener) accept() error {
 	for {
 		var got []accepted
 		var failure error
+		l.one.Lock()
 		err := l.conn.Control(func(fd uintptr) {
+			if !readable(int(fd)) {
+				return
+			}
 			take := func() { got, failure = acceptAll(int(fd)) }
 			creds := l.a.caller.Creds()
 			if creds.own() {
@@ -118,6 +124,7 @@ func (l *listener) accept() error {
 				failure = unix.EPERM
 			}
 		})
+		l.one.Unlock()
 		for _, x := range got {
 			l.act(l.claims.arrive(x.fd, x.from))
 		}

@@ -12,8 +12,11 @@ import (
 // Open makes the connection that p names, for c: see convokefs(4), dev.
 //
 // For a HOST that is this one ("local", Self, "share", "localhost", the addresses at which services listen) it is what
-// is announced here under that name, else what the launcher can start, else what the Resolver finds. An address at which something
-// announced here listens is that service, however it was named. Who is announced here and accepted by this Host is told who c is.
+// is announced here under that name, else what the launcher can start, else what the Resolver finds. An address at
+// which something announced here listens is that service, however it was named. Who is announced here and accepted by
+// this Host is told who c is.
+//
+// The option now is for other hosts: what is announced and accepted here is connected when Open returns.
 //
 // Errors are *Error: Permission (EACCES) for a caller in another network namespace, one whom the announcement does not
 // admit, and another user's instance; Unavailable (EAGAIN) where c makes too many connections at a time; Refused where
@@ -72,7 +75,8 @@ func (h *Host) open(ctx context.Context, c Caller, p Path) (Conn, error) {
 	return Dial(ctx, t, DialOpts{Creds: c.Creds(), Now: p.Options.Now, Timeout: h.opts.DialTimeout})
 }
 
-// openUnix connects to a socket that a server has bound, or to a server that is to be started, which the socket may be left of.
+// openUnix connects to a socket that a server has bound, or to a server that is to be started, which the socket may be
+// left of.
 func (h *Host) openUnix(ctx context.Context, c Caller, p Path) (Conn, error) {
 	fd, err := -1, error(nil)
 	if _, err = h.opts.Resolver.Resolve(ctx, p); err == nil {

@@ -110,7 +110,9 @@ func (q *queue) end() {
 	}
 }
 
-// Notify asks for f to be called whenever Next may have another result than at its last call; it replaces the one before. f must not wait nor call methods of a.
+// Notify asks for f to be called whenever Next may have another result than at its last call; it replaces the one
+// before. f may be called from several goroutines at once, and at once if Next has a result already. It must not wait
+// nor call methods of a.
 func (a *Announcement) Notify(f func()) {
 	q := &a.queue
 	q.mu.Lock()
@@ -122,7 +124,8 @@ func (a *Announcement) Notify(f func()) {
 	}
 }
 
-// Next returns the client that waits for longest, which is the caller's from now on. err: EAGAIN: none waits now; another, ESHUTDOWN: the announcement has ended.
+// Next returns the client that waits for longest, which is the caller's from now on. err: EAGAIN: none waits now;
+// another, ESHUTDOWN: the announcement has ended.
 func (a *Announcement) Next() (*Client, error) {
 	q := &a.queue
 	q.mu.Lock()

@@ -10,10 +10,10 @@ import (
 const maxUDPClaims = 1024
 
 // udpClaims tells whose the addresses are from which datagrams come. A datagram carries no more than its address, and a
-// client's socket may be closed, and its address taken by another, at any time, without a word. But the kernel tells the cookie
-// of the socket that has an address now, no two sockets ever have the same, and a socket that the Host has connected has
-// its address from then until it is closed. So a datagram is the claimant's if the address is his
-// when it is read, and it was sent after he had got it: each one is checked.
+// client's socket may be closed, and its address taken by another, at any time, without a word. But the kernel tells
+// the cookie of the socket that has an address now, no two sockets ever have the same, and a socket that the Host has
+// connected has its address from then until it is closed. So a datagram is the claimant's if the address is his when it
+// is read, and it was sent after he had got it: each one is checked.
 type udpClaims struct {
 	cookieAt func(remote) (uint64, error) // the cookie of the socket that is connected so
 
