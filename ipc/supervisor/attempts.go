@@ -78,30 +78,23 @@ func newAttempts(kernel responder, connect func(context.Context, string) result)
 // serve gives r the connection that it asks for. It returns when the thread has its answer, or somebody else is to give
 // it, or the thread does not want one any more.
 func (a *attempts) serve(ctx context.Context, r request) {
-	for more := true; more; {
-		at, got, mine := a.begin(ctx, r)
-		if !mine {
-			return // whoever connects hands it over
-		}
-		r, more = at.give(got)
-	}
-}
-
-// begin returns a result for r, or that somebody else waits for one and has been told of r. at.giving is set.
-func (a *attempts) begin(ctx context.Context, r request) (at *attempt, got result, mine bool) {
 	a.mu.Lock()
-	at = a.byThread[r.tid]
-	if at != nil && at.path == r.path {
-		defer a.mu.Unlock()
-		at.waiter = r
-		if !at.done {
-			return nil, result{}, false
-		}
-		at.done, at.giving = false, true
-		return at, at.result, true
-	}
-	if at != nil {
+	at := a.byThread[r.tid]
+	switch {
+	case at == nil:
+	case at.path != r.path:
 		at.drop() // the thread has turned to something else
+	case at.giving:
+		// Mostly the thread has it by now, and is quick to ask for the same again. If it has not, give finds out.
+	case at.done:
+		at.waiter, at.done, at.giving = r, false, true
+		a.mu.Unlock()
+		at.give(at.result)
+		return
+	default:
+		at.waiter = r
+		a.mu.Unlock() // whoever connects hands it over
+		return
 	}
 	at = &attempt{of: a, tid: r.tid, path: r.path, waiter: r}
 	ctx, at.cancel = context.WithCancel(ctx)
@@ -109,42 +102,51 @@ func (a *attempts) begin(ctx context.Context, r request) (at *attempt, got resul
 	a.byThread[r.tid] = at
 	a.mu.Unlock()
 
-	got = a.connect(ctx, r.path)
+	got := a.connect(ctx, r.path)
 	a.mu.Lock()
 	at.giving = true
 	a.mu.Unlock()
-	return at, got, true
+	at.give(got)
 }
 
-// give hands the result to who waits for it, or keeps it. at.giving is set. It returns a request that came too late for
-// this result: the thread had it already, and was quick to ask for the same again.
-func (at *attempt) give(got result) (next request, more bool) {
+// give hands the result to who waits for it, or keeps it. at.giving is set, so that nobody changes at.waiter.
+func (at *attempt) give(got result) {
 	a := at.of
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for {
+	for !at.dropped && at.waiter.tid != 0 {
 		r := at.waiter
-		switch {
-		case at.dropped:
-			got.close()
-			return request{}, false
-		case r.tid == 0:
-			at.giving, at.done, at.result = false, true, got
-			return request{}, false
-		}
 		// Not under the lock: the kernel waits until the thread has taken the descriptor.
 		a.mu.Unlock()
 		errno := a.kernel.answer(r, got)
 		a.mu.Lock()
-		switch {
-		case errno != unix.ENOENT:
-			next = at.waiter
+		if errno != unix.ENOENT {
 			at.drop()
-			got.close()
-			return next, next != r
-		case at.waiter == r: // and nobody has come instead
-			at.lose()
+			break
 		}
+		at.lose()
+		at.inherit()
+	}
+	at.giving = false
+	if at.dropped {
+		got.close()
+		return
+	}
+	at.done, at.result = true, got
+}
+
+// inherit takes the place of the attempt that was begun for the same thread and path while the result was on its way
+// to a call that had been interrupted. a.mu is held.
+func (at *attempt) inherit() {
+	next := at.of.byThread[at.tid]
+	switch {
+	case next == at || at.dropped:
+	case next == nil || next.path != at.path || next.giving || next.done:
+		at.drop() // the thread has done without
+	default:
+		at.waiter = next.waiter
+		next.drop()
+		at.of.byThread[at.tid] = at
 	}
 }
 

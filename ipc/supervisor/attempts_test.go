@@ -194,16 +194,13 @@ func TestAttempts_SameAgainAtOnceIsAnotherConnection(t *testing.T) {
 		k, d := newKernel(1), &dialler{release: make(chan struct{})}
 		close(d.release)
 		a := newAttempts(k, d.connect)
-		var again sync.WaitGroup
 		k.after = func(r request) {
 			if r.id < 5 {
 				k.set(r.id+1, true)
-				again.Go(func() { a.serve(t.Context(), ask(r.id+1, 7, "x")) })
-				synctest.Wait() // it comes before this answer is over
+				a.serve(t.Context(), ask(r.id+1, 7, "x")) // before this answer is over
 			}
 		}
 		a.serve(t.Context(), ask(1, 7, "x"))
-		again.Wait()
 		got := k.answers()
 		for id := uint64(1); id <= 5; id++ {
 			if got[id].errno != unix.Errno(id) {
@@ -220,18 +217,30 @@ func TestAttempts_SameAgainAtOnceIsAnotherConnection(t *testing.T) {
 func TestAttempts_RestartDuringTheAnswerGetsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k, d := newKernel(1), &dialler{release: make(chan struct{})}
-		close(d.release)
-		a := newAttempts(k, d.connect)
+		a := newAttempts(k, func(ctx context.Context, path string) result {
+			if begun, _ := d.counts(); begun == 0 {
+				d.mu.Lock()
+				d.begun++
+				d.mu.Unlock()
+				return result{fd: noFD, errno: 1} // the first is quick, a second one is not
+			}
+			return d.connect(ctx, path)
+		})
 		k.before = func(r request) {
 			if r.id == 1 {
 				k.set(1, false)
 				k.set(2, true)
-				a.serve(t.Context(), ask(2, 7, "x"))
+				go a.serve(t.Context(), ask(2, 7, "x"))
+				synctest.Wait()
 			}
 		}
 		a.serve(t.Context(), ask(1, 7, "x"))
+		synctest.Wait()
 		if got := k.answers(); len(got) != 1 || got[2].errno != 1 || len(a.byThread) != 0 {
 			t.Errorf("got %v, want the one connection for the second call", got)
+		}
+		if begun, cancelled := d.counts(); begun != 2 || len(cancelled) != 1 {
+			t.Errorf("%d connections, cancelled %q: want the second one cancelled", begun, cancelled)
 		}
 	})
 }
