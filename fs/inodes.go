@@ -2,6 +2,7 @@ package fs
 
 import (
 	"container/list"
+	"context"
 	"sync"
 	"time"
 )
@@ -24,7 +25,9 @@ type inode struct {
 	uid    uint32 // who looked it up first
 
 	lookups uint64        // guarded by inodes.mu: how often the kernel was told, less what it forgot
-	taken   bool          // guarded by inodes.mu: a stream that has been opened, so its name leads elsewhere now
+	taken   bool          // guarded by inodes.mu: a stream that has been opened, so its name leads elsewhere now or soon
+	seen    int           // guarded by inodes.mu: a stream's look-ups that no open has followed
+	last    time.Time     // guarded by inodes.mu: when a stream was looked up last
 	stream  any           // guarded by inodes.mu: what a taken stream's open made of it, once it has
 	pins    int           // guarded by inodes.mu: how often it is open
 	idle    *list.Element // guarded by inodes.mu: its place among the numbers that nobody uses
@@ -45,6 +48,18 @@ type race struct {
 	when  time.Time
 }
 
+// A turn is who of those that lost a race for a name may look it up again, and who waits for that.
+type turn struct {
+	pid  uint32 // whose it is
+	end  *time.Timer
+	next []waiter
+}
+
+type waiter struct {
+	pid  uint32
+	turn chan struct{} // closed when it is his
+}
+
 // inodes is the table of what the kernel knows.
 type inodes struct {
 	mu     sync.Mutex
@@ -53,6 +68,7 @@ type inodes struct {
 	byID   map[uint64]*inode     // guarded by mu
 	byName map[place]*inode      // guarded by mu: what a look-up of the name finds
 	raced  map[uint32]*race      // guarded by mu: by thread
+	turns  map[place]*turn       // guarded by mu
 	idle   map[uint32]*list.List // guarded by mu: of *inode, by uid, the longest unused first
 }
 
@@ -64,6 +80,7 @@ func newInodes(root node) *inodes {
 		byID:   map[uint64]*inode{rootIno: r},
 		byName: map[place]*inode{},
 		raced:  map[uint32]*race{},
+		turns:  map[place]*turn{},
 		idle:   map[uint32]*list.List{},
 	}
 }
@@ -81,7 +98,15 @@ func (t *inodes) lookup(parent *inode, name string, n node, c caller, fresh, pas
 	defer t.mu.Unlock()
 	at := place{parent.id, name}
 	ino := t.byName[at]
-	if ino != nil && replaced(ino.node, n) {
+	s, isSocket := n.(*socketNode)
+	switch {
+	case isSocket:
+		// Not by the name: NAME,sock is the socket NAME too, and the kernel knows a bound socket by its number.
+		ino = s.inode
+		if ino != nil && t.byID[ino.id] != ino {
+			ino = nil
+		}
+	case ino != nil && (replaced(ino.node, n) || ino.taken && !ino.crowded()):
 		ino = nil
 	}
 	if r := t.raced[c.pid]; fresh && r != nil && r.at == at {
@@ -94,9 +119,16 @@ func (t *inodes) lookup(parent *inode, name string, n node, c caller, fresh, pas
 	if ino == nil {
 		ino = t.make(parent, name, n, c.uid, fresh)
 		t.byName[at] = ino
+		if isSocket {
+			s.inode = ino
+		}
 	}
 	ino.lookups++
-	if passing {
+	if fresh {
+		ino.seen++
+		ino.last = time.Now()
+	}
+	if passing && !ino.taken {
 		t.rest(ino)
 	}
 	if parent.idle != nil {
@@ -104,6 +136,16 @@ func (t *inodes) lookup(parent *inode, name string, n node, c caller, fresh, pas
 	}
 	return ino
 }
+
+const (
+	crowd     = 8                     // look-ups without an open that tell of a crowd
+	crowdTime = 10 * time.Millisecond // how long after the last of them
+)
+
+// crowded tells whether many are about to open the same number. They are told it all, though one has taken it: were its
+// name to lead to another number as soon as one is opened, all those who are still looking it up would begin anew, each
+// time.
+func (i *inode) crowded() bool { return i.seen >= crowd && time.Since(i.last) < crowdTime }
 
 // replaced tells whether a name that led to old leads to something else now: a socket, another socket, or no socket any
 // more. All other names keep their meaning.
@@ -235,13 +277,19 @@ func (t *inodes) take(ino *inode, c caller) (shared any, ok bool) {
 		return nil, false // forgotten since it was found
 	}
 	r := t.raced[c.pid]
+	if ino.seen > 0 {
+		ino.seen--
+	}
 	if !ino.taken {
 		ino.taken = true
-		t.unlist(ino)
+		if !ino.crowded() {
+			t.unlist(ino)
+		}
 		t.unrest(ino)
 		if r != nil && r.mine == ino {
 			delete(t.raced, c.pid)
 		}
+		t.endTurn(place{ino.parent.id, ino.name}, c.pid)
 		return nil, true
 	}
 	if r != nil && r.stale == ino.id && r.mine == nil && ino.stream != nil {
@@ -250,6 +298,63 @@ func (t *inodes) take(ino *inode, c caller) (shared any, ok bool) {
 	}
 	t.lost(c, &race{at: place{ino.parent.id, ino.name}, uid: c.uid, stale: ino.id, when: time.Now()})
 	return nil, false
+}
+
+// maxTurn is how long those who lost a race wait for one of them who does not come again.
+const maxTurn = 100 * time.Millisecond
+
+// await waits until c, who has lost a race for ino's name, may be told so and look the name up again. One does at a time:
+// all at once they would race again, each with each, and of a thousand each would look it up hundreds of times. It
+// returns early when ctx ends.
+func (t *inodes) await(ctx context.Context, ino *inode, c caller) {
+	at := place{ino.parent.id, ino.name}
+	t.mu.Lock()
+	t.endTurn(at, c.pid) // he had one, and lost again
+	u := t.turns[at]
+	if u == nil {
+		u = &turn{pid: c.pid}
+		u.end = time.AfterFunc(maxTurn, func() { t.expire(at, u) })
+		t.turns[at] = u
+		t.mu.Unlock()
+		return
+	}
+	w := waiter{c.pid, make(chan struct{})}
+	u.next = append(u.next, w)
+	t.mu.Unlock()
+	select {
+	case <-w.turn:
+	case <-ctx.Done():
+		// If it becomes his turn nevertheless, that ends by itself.
+	}
+}
+
+// expire gives a turn away that was not used.
+func (t *inodes) expire(at place, u *turn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.turns[at] == u {
+		t.pass(at, u)
+	}
+}
+
+// endTurn gives the turn of the thread pid, if it has it, to the next one; mu is held.
+func (t *inodes) endTurn(at place, pid uint32) {
+	if u := t.turns[at]; u != nil && u.pid == pid {
+		t.pass(at, u)
+	}
+}
+
+// pass gives a turn to the next one; mu is held.
+func (t *inodes) pass(at place, u *turn) {
+	if len(u.next) == 0 {
+		u.end.Stop()
+		delete(t.turns, at)
+		return
+	}
+	u.pid = u.next[0].pid
+	close(u.next[0].turn)
+	u.next = u.next[1:]
+	u.end.Reset(maxTurn)
 }
 
 // lost remembers a race. Of one user only so many are remembered: his oldest one goes for his newest.

@@ -20,6 +20,7 @@ type socketNode struct {
 	daemon   bool // made by the daemon, for a service that is announced by open(2)
 
 	binder  *binder  // who has bound it, if that is another process; written once, by bind
+	inode   *inode   // guarded by inodes.mu: the same under all of its names
 	ino     uint64   // guarded by socketDir.mu: its inode number
 	orphan  bool     // guarded by socketDir.mu: its binder was found dead
 	holders []uint32 // guarded by socketDir.mu: the sockets, by number, that were bound to it then

@@ -233,3 +233,15 @@ func FuzzParseUnixDiag(f *testing.F) {
 		}
 	})
 }
+
+// The kernel finds a bound socket by its number, so all names of one must have the same.
+func TestSocket_IsTheSameUnderBothOfItsNames(t *testing.T) {
+	m := mountTree(t)
+	m.wantPython("True\nhello\nhello\n", bindWords+`
+s = bind('svc')
+print(os.stat('dev/fdp/local/svc').st_ino == os.stat('dev/fdp/local/svc,sock').st_ino)
+for name in 'svc', 'svc,sock':
+    c = socket.socket(socket.AF_UNIX); c.connect('dev/fdp/local/' + name)
+    s.accept()[0].send(b'hello'); print(c.recv(9).decode())
+`)
+}

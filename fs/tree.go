@@ -259,6 +259,7 @@ func (t *Tree) OpenFile(ctx context.Context, in *fuse.OpenIn) (kernel.Opened, sy
 	case shared != nil:
 		opened, errno = fresh.join(c, shared, in.Flags)
 	default:
+		t.inodes.await(ctx, ino, c)
 		errno = syscall.ESTALE
 	}
 	if errno == 0 {

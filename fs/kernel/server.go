@@ -31,6 +31,11 @@ const (
 	// for what it has still to write, and that must be most of what it holds.
 	keepBuffer = MaxWrite / 2
 
+	// interruptGrace is how long a request goes on after a signal to its caller. What is done in a moment is done, as
+	// connect(2) on this host is, which no signal interrupts: a shell gets a SIGCHLD for each of its jobs, and not every
+	// shell tries an open again.
+	interruptGrace = 20 * time.Millisecond
+
 	maxSpare = 4 // pairs of buffers that are kept when nobody needs them
 
 	inSize  = MaxWrite + 4096
@@ -370,7 +375,7 @@ func (s *Server) aside(r *reader, unique uint64, f func(ctx context.Context)) {
 		s.another()
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	s.waits.add(unique, func() { cancel(ErrInterrupted) })
+	s.waits.add(unique, func() { time.AfterFunc(interruptGrace, func() { cancel(ErrInterrupted) }) })
 	f(ctx)
 	s.waits.remove(unique)
 	cancel(nil)
