@@ -34,6 +34,9 @@ type unixClaim struct {
 	done  chan bool // one value: whether the server has the connection
 }
 
+// interruptedBind is how long the making of a socket may go on after a signal.
+const interruptedBind = time.Second
+
 // socketName is the name of an announced service's socket in the folder of the sockets.
 func (a *Announcement) socketName() string { return a.element + ",sock" }
 
@@ -51,14 +54,20 @@ func (a *Announcement) listenUnix(ctx context.Context) error {
 	select {
 	case r = <-result:
 	case <-ctx.Done():
-		// The folder may be of a file system that does not answer. What comes of it goes again.
-		go func() {
-			if r := <-result; r.err == nil {
-				unix.Close(r.fd)
-				a.host.opts.Unlink(a.socketName())
-			}
-		}()
-		return contextError(ctx, "announce", a.path.String())
+		select {
+		case r = <-result:
+			// It took no longer than the signal. To give it up now would only make the caller meet his own name when
+			// he tries again.
+		case <-time.After(interruptedBind):
+			// The folder may be of a file system that does not answer. What comes of it goes again.
+			go func() {
+				if r := <-result; r.err == nil {
+					unix.Close(r.fd)
+					a.host.opts.Unlink(a.socketName())
+				}
+			}()
+			return contextError(ctx, "announce", a.path.String())
+		}
 	}
 	if r.err != nil {
 		return announceError(a.path, KindOf(r.err), outOfFiles(r.err))

@@ -1,6 +1,7 @@
 package rendezvous
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -166,4 +167,27 @@ func TestHost_RawLocalSocketIsTheServersOwn(t *testing.T) {
 	a.Close()
 	_, err = h.Open(t.Context(), callerOf(t, 1000), parsed(t, "dev/fdp/local/raw,user"))
 	wantHost(t, "after Close", err, unix.ENOENT)
+}
+
+// A signal, such as that of a job that has ended, comes while the socket is made. The caller would try again, and must
+// not meet his own name.
+func TestHost_LocalSocketIsMadeInSpiteOfASignal(t *testing.T) {
+	needRoot(t)
+	h := newHost(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for i := range 20 {
+		p, err := Parse("dev/fdp/local/convoke-test,create")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, err := h.Announce(ctx, callerOf(t, 1000), p, AnnounceOpts{})
+		if err != nil {
+			t.Fatalf("announcement %d, interrupted at once: %v", i, err)
+		}
+		if _, err := os.Lstat(filepath.Join(h.opts.SocketDir, "convoke-test,sock")); err != nil {
+			t.Errorf("the socket: %v", err)
+		}
+		a.Close()
+	}
 }
