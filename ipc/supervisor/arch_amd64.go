@@ -15,10 +15,14 @@ var calls = []call{
 
 const x32 = 0x40000000 // __X32_SYSCALL_BIT
 
-var roots = []root{
-	{machine, unix.SYS_CHROOT},
-	{machine, unix.SYS_CHROOT | x32},
-	{unix.AUDIT_ARCH_I386, 61},
+var watch = []watched{
+	{machine, unix.SYS_CHROOT, newRoot},
+	{machine, unix.SYS_CHROOT | x32, newRoot},
+	{unix.AUDIT_ARCH_I386, 61, newRoot},
+	{machine, unix.SYS_SETGROUPS, newGroups},
+	{machine, unix.SYS_SETGROUPS | x32, newGroups},
+	{unix.AUDIT_ARCH_I386, 81, newGroups}, // of 16 bits
+	{unix.AUDIT_ARCH_I386, 206, newGroups},
 }
 
 // opening returns what a system call of this machine asks for.

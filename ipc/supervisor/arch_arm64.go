@@ -11,9 +11,12 @@ var calls = []call{
 	{unix.SYS_OPENAT2, -1},
 }
 
-var roots = []root{
-	{machine, unix.SYS_CHROOT},
-	{unix.AUDIT_ARCH_ARM, 61},
+var watch = []watched{
+	{machine, unix.SYS_CHROOT, newRoot},
+	{unix.AUDIT_ARCH_ARM, 61, newRoot},
+	{machine, unix.SYS_SETGROUPS, newGroups},
+	{unix.AUDIT_ARCH_ARM, 81, newGroups}, // of 16 bits
+	{unix.AUDIT_ARCH_ARM, 206, newGroups},
 }
 
 // opening returns what a system call of this machine asks for.

@@ -8,18 +8,29 @@ type call struct {
 	flags int // which of its arguments holds the flags of open(2); -1: none does
 }
 
-// A root is the number of chroot(2) in one of the architectures whose programs the machine runs. As long as nobody has
-// called it, each thread has the root that the supervisor has, and need not be asked for it.
-type root struct{ arch, nr uint32 }
+// A watched call is one that changes what need not be asked of each thread as long as nobody has made it: in a program,
+// each thread has the root and the supplementary groups that the supervisor has. All architectures count whose programs
+// the machine runs.
+type watched struct {
+	arch, nr uint32
+	changes  change
+}
 
-// isChroot tells whether a notification is of chroot(2).
-func (n *notification) isChroot() bool {
-	for _, r := range roots {
-		if n.Arch == r.arch && uint32(n.Nr) == r.nr {
-			return true
+type change uint8
+
+const (
+	newRoot   change = 1 + iota // chroot(2)
+	newGroups                   // setgroups(2)
+)
+
+// changes tells what a notification's call changes; 0: nothing.
+func (n *notification) changes() change {
+	for _, w := range watch {
+		if n.Arch == w.arch && uint32(n.Nr) == w.nr {
+			return w.changes
 		}
 	}
-	return false
+	return 0
 }
 
 // Offsets in struct seccomp_data (linux/seccomp.h). Both machines are little-endian, so the low half of an argument
@@ -38,10 +49,10 @@ const never = unix.O_PATH | unix.O_DIRECTORY
 const anew = unix.O_CREAT | unix.O_EXCL
 
 // filter returns the program for the kernel: the calls that may open a stream are notified, and all else goes on. Of
-// other architectures (i386, x32) only chroot(2) is notified, which roots are. It looks at the number first and at
+// other architectures (i386, x32) only calls that are watched are notified. It looks at the number first and at
 // arguments only of what opens, so that the kernel remembers for all other calls that they are allowed, and runs no
 // program for them.
-func filter(arch uint32, calls []call, roots []root) []unix.SockFilter {
+func filter(arch uint32, calls []call, watch []watched) []unix.SockFilter {
 	load := func(at uint32) unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: at}
 	}
@@ -53,12 +64,12 @@ func filter(arch uint32, calls []call, roots []root) []unix.SockFilter {
 		return unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_K | code, K: k, Jf: n}
 	}
 	var p []unix.SockFilter
-	for _, r := range roots {
+	for _, w := range watch {
 		p = append(p,
 			load(dataArch),
-			skip(unix.BPF_JEQ, r.arch, 3),
+			skip(unix.BPF_JEQ, w.arch, 3),
 			load(dataNr),
-			skip(unix.BPF_JEQ, r.nr, 1),
+			skip(unix.BPF_JEQ, w.nr, 1),
 			ret(unix.SECCOMP_RET_USER_NOTIF))
 	}
 	p = append(p,

@@ -54,7 +54,7 @@ func TestFilter_NotifiesWhatMayOpenAStream(t *testing.T) {
 		notify = unix.SECCOMP_RET_USER_NOTIF
 		high   = 0xffffffff_00000000 // what a program leaves there means nothing
 	)
-	program := filter(machine, calls, roots)
+	program := filter(machine, calls, watch)
 	for _, tc := range []struct {
 		what     string
 		arch, nr uint32
@@ -72,9 +72,12 @@ func TestFilter_NotifiesWhatMayOpenAStream(t *testing.T) {
 		{"openat2", machine, unix.SYS_OPENAT2, nil, notify},
 		{"read", machine, unix.SYS_READ, nil, allow},
 		{"chroot", machine, unix.SYS_CHROOT, nil, notify},
+		{"setgroups", machine, unix.SYS_SETGROUPS, nil, notify},
+		{"getgroups", machine, unix.SYS_GETGROUPS, nil, allow},
 		{"openat of another architecture", machine ^ 1, unix.SYS_OPENAT, []uint64{0, 0, unix.O_RDWR}, allow},
-		{"exit of another architecture", roots[len(roots)-1].arch, 1, nil, allow},
-		{"chroot of another architecture", roots[len(roots)-1].arch, 61, nil, notify},
+		{"exit of another architecture", watch[len(watch)-1].arch, 1, nil, allow},
+		{"chroot of another architecture", watch[len(watch)-1].arch, 61, nil, notify},
+		{"setgroups of another architecture", watch[len(watch)-1].arch, 206, nil, notify},
 	} {
 		if got, _ := evaluate(t, program, tc.arch, tc.nr, tc.args...); got != tc.want {
 			t.Errorf("%s: got %#x, want %#x", tc.what, got, tc.want)
@@ -84,8 +87,8 @@ func TestFilter_NotifiesWhatMayOpenAStream(t *testing.T) {
 
 // The kernel remembers that a call is allowed only if that does not depend on its arguments.
 func TestFilter_LooksAtArgumentsOfNothingElse(t *testing.T) {
-	program := filter(machine, calls, roots)
-	opens := map[uint32]bool{unix.SYS_CHROOT: true}
+	program := filter(machine, calls, watch)
+	opens := map[uint32]bool{unix.SYS_CHROOT: true, unix.SYS_SETGROUPS: true}
 	for _, c := range calls {
 		opens[c.nr] = true
 	}

@@ -20,7 +20,7 @@ func install() (listener, error) {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return listener{}, fmt.Errorf("no_new_privs: %w", err)
 	}
-	program := filter(machine, calls, roots)
+	program := filter(machine, calls, watch)
 	prog := unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	// Without SPEC_ALLOW older kernels slow the whole program down against speculation, which is for sandboxes.
 	const flags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER | unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW

@@ -26,8 +26,10 @@ type supervisor struct {
 	idle     atomic.Int32 // goroutines that wait for a notification, or are about to
 	// chroot(2) has been called. pivot_root(2), the other call that gives threads another root, gives it to all that had
 	// the old one, to this process too. setns(2) gives one of another mount namespace, which identity tells.
-	moved   atomic.Bool
-	walking atomic.Int32
+	moved atomic.Bool
+	// setgroups(2) has been called.
+	regrouped atomic.Bool
+	walking   atomic.Int32
 }
 
 // newSupervisor looks at what there is: the tree at dir, a path without symbolic links, and who this process is.
@@ -42,7 +44,7 @@ func newSupervisor(ctx context.Context, l listener, dir string, dial func(contex
 		return nil, fmt.Errorf("%s: nothing is mounted there", dir)
 	}
 	var scratch []byte
-	if err := s.own.who(uint32(unix.Getpid()), &scratch); err != nil {
+	if err := s.own.who(uint32(unix.Getpid()), true, &scratch); err != nil {
 		s.mounts.close()
 		return nil, fmt.Errorf("own identity: %w", err)
 	}
@@ -95,8 +97,13 @@ func (s *supervisor) receive() {
 
 // handle answers one notification.
 func (s *supervisor) handle(w *walker, n *notification, its *identity) {
-	if n.isChroot() {
+	switch n.changes() {
+	case newRoot:
 		s.moved.Store(true)
+		s.listener.pass(n.ID)
+		return
+	case newGroups:
+		s.regrouped.Store(true)
 		s.listener.pass(n.ID)
 		return
 	}
@@ -117,7 +124,8 @@ func (s *supervisor) handle(w *walker, n *notification, its *identity) {
 
 // isOwn tells whether the thread is who this process is. What has been read of it was its only if it still waits.
 func (s *supervisor) isOwn(w *walker, n *notification, its *identity) bool {
-	return its.who(n.TID, &w.scratch) == nil && its.same(&s.own) && s.listener.valid(n.ID)
+	groups := s.regrouped.Load()
+	return its.who(n.TID, groups, &w.scratch) == nil && s.own.same(its, groups) && s.listener.valid(n.ID)
 }
 
 func (s *supervisor) valid(id uint64) bool { return s.listener.valid(id) }

@@ -3,86 +3,132 @@ package supervisor
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// identity is everything about a thread by which the kernel decides what an open(2) of its may do: its uids, gids,
-// groups and capabilities, and its namespaces, as text of /proc.
-type identity struct{ text []byte }
-
-// namespaces are asked for one by one. That of pids is in the status: see NStgid below.
-var namespaces = [...]string{"user", "mnt", "net"}
-
-// statusParts are the parts of proc_pid_status(5) that tell who a thread is, from the first key up to before the second,
-// in their order there. A thread's name is in there too, with newlines escaped by the kernel, so it cannot pass for one
-// of them.
-var statusParts = [...]struct{ from, to string }{
-	{"\nUid:", "\nFDSize:"}, // and Gid
-	{"\nGroups:", "\n"},
-	{"\nCapInh:", "\nNoNewPrivs:"}, // and CapPrm, CapEff, CapBnd, CapAmb
+// identity is everything about a thread by which the kernel decides what an open(2) of its may do.
+type identity struct {
+	rights
+	namespaces [len(namespaces)]uint64
+	groups     string // supplementary groups; "" where they have not been asked for
 }
 
-// credentials appends what status says of a thread's identity to to. It is false when something is missing.
-func credentials(to, status []byte) ([]byte, bool) {
-	for _, part := range statusParts {
-		begin := bytes.Index(status, []byte(part.from))
-		if begin < 0 {
-			return to, false
-		}
-		rest := status[begin+1:]
-		end := bytes.Index(rest, []byte(part.to))
-		if end < 0 {
-			return to, false
-		}
-		to = append(append(to, rest[:end]...), '\n')
-		status = rest[end:]
-	}
-	return to, true
+// rights are uids, gids and capabilities.
+type rights struct {
+	uids, gids                        [4]uint32 // real, effective, saved, and that of the file system
+	inheritable, permitted, effective uint64    // sets of capabilities
 }
 
-// innerPIDs tells whether a thread is in a pid namespace below that of /proc: it has a number in each.
-func innerPIDs(status []byte) bool {
-	_, rest, ok := bytes.Cut(status, []byte("\nNStgid:\t"))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	return ok && bytes.ContainsAny(line, "\t ")
-}
+var namespaces = [...]string{"user", "mnt", "net", "pid"}
 
-var (
-	errIncomplete = errors.New("status is incomplete")
-	errInnerPIDs  = errors.New("it is in another pid namespace")
-)
-
-// who asks /proc about a thread, whose identity this becomes. scratch is grown as needed.
-func (id *identity) who(tid uint32, scratch *[]byte) error {
+// who asks the kernel about a thread, whose identity this becomes. Its supplementary groups cost most of the time and
+// are asked for only if groups is set.
+func (id *identity) who(tid uint32, groups bool, scratch *[]byte) error {
+	id.groups = ""
 	var buf [64]byte
 	dir := append(strconv.AppendUint(append(buf[:0], "/proc/"...), uint64(tid), 10), '/')
-	status, err := readStatus(string(append(dir, "status"...)), scratch)
-	if err != nil {
-		return err
+	if groups || !id.rights.quick(tid) {
+		status, err := readStatus(string(append(dir, "status"...)), scratch)
+		if err != nil {
+			return err
+		}
+		if id.groups, err = id.rights.parse(status); err != nil {
+			return err
+		}
+		if !groups {
+			id.groups = ""
+		}
 	}
-	var ok bool
-	if id.text, ok = credentials(id.text[:0], status); !ok {
-		return errIncomplete
-	}
-	if innerPIDs(status) {
-		return errInnerPIDs
-	}
-	// The text of the link has the number of the namespace, and is had for less than half of what stat(2) costs.
-	for _, name := range namespaces {
+	for i, name := range namespaces {
+		// The text of the link, "net:[4026531840]", is had for less than half of what stat(2) costs.
 		var link [64]byte
 		n, err := unix.Readlink(string(append(append(dir, "ns/"...), name...)), link[:])
 		if err != nil {
 			return err
 		}
-		id.text = append(append(id.text, link[:n]...), '\n')
+		if id.namespaces[i], err = number(link[:n]); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// same tells whether two identities are the same.
-func (id *identity) same(other *identity) bool { return bytes.Equal(id.text, other.text) }
+// same tells whether a thread that has been asked for without groups, or with them, is who id is.
+func (id *identity) same(its *identity, groups bool) bool {
+	return id.rights == its.rights && id.namespaces == its.namespaces && (!groups || id.groups == its.groups)
+}
+
+// number reads the number in the text of a namespace's link.
+func number(link []byte) (uint64, error) {
+	_, rest, _ := bytes.Cut(link, []byte(":["))
+	digits, ok := bytes.CutSuffix(rest, []byte("]"))
+	if !ok {
+		return 0, fmt.Errorf("%q is no namespace", link)
+	}
+	return strconv.ParseUint(string(digits), 10, 64)
+}
+
+var errIncomplete = errors.New("status is incomplete")
+
+// parse reads proc_pid_status(5). A thread's name is in there too, with newlines escaped by the kernel, so it cannot
+// pass for another line.
+func (r *rights) parse(status []byte) (groups string, err error) {
+	*r = rights{}
+	seen := 0
+	for line := range bytes.Lines(status) {
+		key, value, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(":\t"))
+		if !ok {
+			continue
+		}
+		err = nil
+		switch string(key) {
+		case "Uid":
+			err = four(&r.uids, value)
+		case "Gid":
+			err = four(&r.gids, value)
+		case "Groups":
+			groups = string(value)
+		case "CapInh":
+			r.inheritable, err = strconv.ParseUint(string(value), 16, 64)
+		case "CapPrm":
+			r.permitted, err = strconv.ParseUint(string(value), 16, 64)
+		case "CapEff":
+			r.effective, err = strconv.ParseUint(string(value), 16, 64)
+		default:
+			continue
+		}
+		if err != nil {
+			return "", fmt.Errorf("status line %s: %w", key, err)
+		}
+		seen++
+	}
+	if seen != 6 {
+		return "", errIncomplete
+	}
+	return groups, nil
+}
+
+// four reads four numbers.
+func four(to *[4]uint32, value []byte) error {
+	fields := bytes.Fields(value)
+	if len(fields) != len(to) {
+		return errIncomplete
+	}
+	for i, field := range fields {
+		n, err := strconv.ParseUint(string(field), 10, 32)
+		if err != nil {
+			return err
+		}
+		to[i] = uint32(n)
+	}
+	return nil
+}
+
+// statusEnd is behind all that is read of the status.
+const statusEnd = "\nCapBnd:"
 
 // readStatus reads a thread's status as far as it is of interest.
 func readStatus(path string, scratch *[]byte) ([]byte, error) {
@@ -106,7 +152,10 @@ func readStatus(path string, scratch *[]byte) ([]byte, error) {
 		}
 		b = b[:len(b)+n]
 		*scratch = b
-		if n == 0 || bytes.Contains(b, []byte(statusParts[len(statusParts)-1].to)) {
+		if i := bytes.Index(b, []byte(statusEnd)); n == 0 || i >= 0 {
+			if i >= 0 {
+				b = b[:i]
+			}
 			return b, nil
 		}
 		if len(b) == cap(b) {
