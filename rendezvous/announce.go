@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -16,7 +17,8 @@ type AnnounceOpts struct {
 	// Raw: clients are not accepted here, Listeners are handed to a server that does. Their peers are then unproved, so
 	// user and group over tcp are EOPNOTSUPP.
 	Raw bool
-	// Server: it is announced by the owner of its --lib server, so names that are his are allowed.
+	// Server: it is announced for its --lib server, whose owner's the name is. c is who the server runs as: the owner, or
+	// for an instance of a user of root's server that user. Only a Launcher sets it.
 	Server bool
 }
 
@@ -26,8 +28,11 @@ type Announcement struct {
 	path    Path
 	element string
 	key     instance
+	holder  uint32 // whose the name is: the caller's, or the owner's of the server
 	caller  Caller
 	opts    AnnounceOpts
+
+	accepted atomic.Bool // with Server: it has accepted once
 
 	live bool // guarded by host.mu: it can be found
 
@@ -173,7 +178,8 @@ func (a *Announcement) hold(port portChoice) error {
 	a.key, _ = instanceOf(a.path)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if err := h.mayHold(a.caller, a.path, a.opts, port.table, owner); err != nil {
+	a.holder = holder(a.caller, a.path, a.opts, owner)
+	if err := h.mayHold(a, port.table, owner); err != nil {
 		return err
 	}
 	h.announced[a.key] = a

@@ -34,9 +34,9 @@ type Launcher interface {
 	// Start starts the server of p, which nobody announces here, and returns when it can be connected to, or with the
 	// reason why it cannot. For many callers at once it starts it once. NotExist (ENOENT): there is no server for it.
 	Start(ctx context.Context, c Caller, p Path) error
-	// Accepted waits until the server that was started for p has taken all clients off its listening socket once.
-	// Host.Open calls it after it has connected to a service that it had to start. The error, ECONNREFUSED: the server
-	// has ended, or has accepted nobody for 10 s.
+	// Accepted waits until the server that was or is being started for p has taken clients off its listening socket once.
+	// Host.Open calls it after it has connected to an announcement with AnnounceOpts.Server, until it has returned nil for
+	// one, but not for the option now. p is the announcement's. The error, ECONNREFUSED: the server did not start, has ended, or has accepted nobody for 10 s.
 	Accepted(ctx context.Context, p Path) error
 }
 

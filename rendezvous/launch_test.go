@@ -2,21 +2,24 @@ package rendezvous
 
 import (
 	"context"
+	"errors"
 	"slices"
+	"strconv"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// starter is a Launcher that has one server, of uid 1000.
+// starter is a Launcher that has one server.
 type starter struct {
 	service  string
+	owner    uint32
 	start    func(c Caller, p Path) error
 	accepted error
 	calls    []string
 }
 
-func (s *starter) Owner(p Path) (uint32, bool) { return 1000, p.Service == s.service }
+func (s *starter) Owner(p Path) (uint32, bool) { return s.owner, p.Service == s.service }
 
 func (s *starter) Start(_ context.Context, c Caller, p Path) error {
 	s.calls = append(s.calls, "start "+p.Element())
@@ -28,12 +31,139 @@ func (s *starter) Accepted(_ context.Context, p Path) error {
 	return s.accepted
 }
 
+// A server that was started may not have accepted yet when others find its announcement.
+func TestHost_WaitsForTheFirstAccept(t *testing.T) {
+	needRoot(t)
+	checkFDs(t)
+	h := newHost(t)
+	refused := &Error{Op: "start", Kind: Refused, Err: unix.ECONNREFUSED}
+	s := &starter{service: "cold", owner: 1000, accepted: refused}
+	h.SetLauncher(s)
+	for _, proto := range []string{"tcp", "fdp"} {
+		p := parsed(t, "dev/"+proto+"/local/cold,night")
+		a, err := h.Announce(t.Context(), callerOf(t, 1000), p, AnnounceOpts{Raw: true, Server: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths := []string{p.String()}
+		if proto == "tcp" {
+			paths = append(paths, "dev/tcp/local/"+strconv.Itoa(int(a.Addrs()[0].Port())))
+		}
+		open := func(path string, want unix.Errno, calls ...string) {
+			t.Helper()
+			s.calls = nil
+			conn, err := h.Open(t.Context(), callerOf(t, 1001), parsed(t, path))
+			if want == 0 && err == nil {
+				unix.Close(conn.FD)
+			} else {
+				wantHost(t, path, err, want)
+			}
+			if !slices.Equal(s.calls, calls) {
+				t.Errorf("%s: got calls %q, want %q", path, s.calls, calls)
+			}
+		}
+		for _, path := range paths {
+			s.accepted = refused
+			open(path+",now", 0) // nothing is waited for, and nothing learnt
+			open(path, unix.ECONNREFUSED, "accepted cold,night")
+			open(path, unix.ECONNREFUSED, "accepted cold,night")
+		}
+		s.accepted = nil
+		open(paths[len(paths)-1], 0, "accepted cold,night")
+		s.accepted = refused
+		open(paths[0], 0)
+		a.Close()
+	}
+}
+
+// What a client meets depends on when exactly the listening socket goes; it is told the same.
+func TestHost_ServerThatEndsDuringTheConnect(t *testing.T) {
+	h := newHost(t)
+	c := me(t)
+	p := parsed(t, "dev/tcp/local/convoke-test")
+	a, err := h.Announce(t.Context(), c, p, AnnounceOpts{Raw: true, Server: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := func(errno unix.Errno) error { return &Error{Op: "dial", Kind: errnoKind(errno), Err: errno} }
+	for _, errno := range []unix.Errno{unix.ECONNRESET, unix.ENOENT} {
+		_, err := h.served(t.Context(), p, a, Conn{}, dial(errno))
+		wantHost(t, errno.Error(), err, unix.ECONNREFUSED)
+		if !errors.Is(err, errServerEnded) {
+			t.Errorf("%v: got %v", errno, err)
+		}
+	}
+	for _, errno := range []unix.Errno{unix.EINTR, unix.ETIMEDOUT, unix.EMFILE, unix.ECONNREFUSED} {
+		if _, err := h.served(t.Context(), p, a, Conn{}, dial(errno)); !errors.Is(err, errno) || errors.Is(err, errServerEnded) {
+			t.Errorf("%v: got %v", errno, err)
+		}
+	}
+	a.Close()
+	if _, err := h.served(t.Context(), p, a, Conn{}, dial(unix.ECONNREFUSED)); !errors.Is(err, errServerEnded) {
+		t.Errorf("after Close: got %v", err)
+	}
+}
+
+// The instances of root's server run as their users, and the name stays root's.
+func TestHost_InstancesOfRootsServer(t *testing.T) {
+	needRoot(t)
+	h := newHost(t)
+	s := &starter{service: "submission"} // in the system's table
+	h.SetLauncher(s)
+	for _, proto := range []string{"tcp", "fdp"} {
+		for _, tt := range []struct {
+			path string
+			uid  uint32
+			o    AnnounceOpts
+			want unix.Errno
+		}{
+			{"submission,user=1001", 1001, AnnounceOpts{Server: true}, 0},
+			{"submission,user=1002", 1002, AnnounceOpts{Server: true}, 0},
+			{"submission,user=1001", 1001, AnnounceOpts{Server: true}, unix.EADDRINUSE},
+			{"submission,night", 0, AnnounceOpts{Server: true}, 0},
+			{"submission,user=1003", 1003, AnnounceOpts{Server: true}, 0},
+			{"submission,user=1004", 1004, AnnounceOpts{}, unix.EACCES},
+			{"submission,user=1001,day", 1001, AnnounceOpts{}, unix.EACCES},
+			{"submission,day", 1001, AnnounceOpts{Server: true}, unix.EACCES},
+			{"submission,group=1001", 1001, AnnounceOpts{Server: true}, unix.EACCES},
+			{"submission,user=1001,day", 1002, AnnounceOpts{Server: true}, unix.EACCES},
+		} {
+			s.owner = 0
+			path := "dev/" + proto + "/local/" + tt.path
+			a, err := h.Announce(t.Context(), callerOf(t, tt.uid), parsed(t, path), tt.o)
+			if tt.want != 0 {
+				wantHost(t, path, err, tt.want)
+				continue
+			}
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+				continue
+			}
+			t.Cleanup(a.Close)
+			if got := a.Caller().UID; got != tt.uid {
+				t.Errorf("%s: it is announced as uid %d", path, got)
+			}
+			for _, l := range a.listeners {
+				var st unix.Stat_t
+				if err := unix.Fstat(int(l.file.Fd()), &st); err != nil || st.Uid != tt.uid {
+					t.Errorf("%s: the socket is of uid %d, %v", path, st.Uid, err)
+				}
+			}
+		}
+		// A user's own server is nobody else's, whatever instance is asked for.
+		s.owner = 1000
+		path := "dev/" + proto + "/local/submission,user=1005"
+		_, err := h.Announce(t.Context(), callerOf(t, 1005), parsed(t, path), AnnounceOpts{Server: true})
+		wantHost(t, path, err, unix.EACCES)
+	}
+}
+
 func TestHost_StartsWhatNobodyAnnounces(t *testing.T) {
 	needRoot(t)
 	checkFDs(t)
 	h := newHost(t)
 	var a *Announcement
-	s := &starter{service: "cold"}
+	s := &starter{service: "cold", owner: 1000}
 	s.start = func(_ Caller, p Path) (err error) {
 		p.Host = "local"
 		a, err = h.Announce(t.Context(), callerOf(t, 1000), p, AnnounceOpts{Raw: true, Server: true})
@@ -106,9 +236,9 @@ func TestHost_StartsWhatNobodyAnnounces(t *testing.T) {
 func TestHost_NamesOfServersAreTheirOwners(t *testing.T) {
 	needRoot(t)
 	h := newHost(t)
-	h.SetLauncher(&starter{service: "cold"})
+	h.SetLauncher(&starter{service: "cold", owner: 1000})
 	ssh := newHost(t)
-	ssh.SetLauncher(&starter{service: "submission"}) // port 587
+	ssh.SetLauncher(&starter{service: "submission", owner: 1000}) // port 587
 	for _, tt := range []struct {
 		h    *Host
 		path string

@@ -160,6 +160,14 @@ func (h *Host) connect(ctx context.Context, c Caller, p Path, a *Announcement, t
 	if err := a.mayConnect(c); err != nil {
 		return Conn{}, err
 	}
+	conn, err := h.connectTo(ctx, c, p, a, to)
+	if a.opts.Server {
+		return h.served(ctx, p, a, conn, err)
+	}
+	return conn, err
+}
+
+func (h *Host) connectTo(ctx context.Context, c Caller, p Path, a *Announcement, to netip.AddrPort) (Conn, error) {
 	if p.Proto == FDP {
 		return a.dialUnix(ctx, c, p, h.timeout())
 	}
@@ -192,14 +200,47 @@ func (h *Host) launch(ctx context.Context, c Caller, p Path) (conn Conn, done bo
 	}
 	a, to, ok := h.find(p)
 	if !ok {
-		return Conn{}, true, noClient(p, errors.New("the server has ended"))
+		return Conn{}, true, noClient(p, errServerEnded)
 	}
-	if conn, err = h.connect(ctx, c, p, a, to); err != nil {
-		return Conn{}, true, err
+	conn, err = h.connect(ctx, c, p, a, to)
+	return conn, true, err
+}
+
+// served is for a connection, or the error of one, to a service with a server that was started. Until the server has
+// accepted for the first time each client waits for that: the kernel connects to a listening socket whoever has it.
+func (h *Host) served(ctx context.Context, p Path, a *Announcement, conn Conn, err error) (Conn, error) {
+	if err != nil {
+		if a.serverEnded(err) {
+			err = noClient(p, errServerEnded)
+		}
+		return Conn{}, err
 	}
-	if err := h.launcher.Accepted(ctx, p); err != nil {
+	if a.accepted.Load() || h.launcher == nil {
+		return conn, nil
+	}
+	if p.Options.Now {
+		return conn, nil
+	}
+	if err := h.launcher.Accepted(ctx, a.path); err != nil { // p may name it by its port
 		unix.Close(conn.FD)
-		return Conn{}, true, err
+		return Conn{}, err
 	}
-	return conn, true, nil
+	a.accepted.Store(true)
+	return conn, nil
+}
+
+var errServerEnded = errors.New("the server has ended")
+
+// serverEnded tells whether a connect has failed because the listening socket went meanwhile. TCP resets the connection
+// then, which connect(2) to a socket that nobody listens at does not meet; of AF_UNIX the name may be gone.
+func (a *Announcement) serverEnded(err error) bool {
+	switch {
+	case errors.Is(err, unix.ECONNRESET), errors.Is(err, unix.ENOENT):
+		return true
+	case errors.Is(err, unix.ECONNREFUSED):
+		a.host.mu.Lock()
+		defer a.host.mu.Unlock()
+		return !a.live
+	}
+	return false
 }

@@ -87,30 +87,40 @@ func mayWrite(c Caller, mode, uid, gid uint32) bool {
 	return mode&0o002 != 0
 }
 
+// holder returns whose the name is that c announces: his own, but that of root's server is root's also where it runs as
+// the user of the instance. owner is that of the server which can be started for p, nil if there is none.
+func holder(c Caller, p Path, o AnnounceOpts, owner *uint32) uint32 {
+	if user := p.Options.User; o.Server && owner != nil && *owner == 0 && user != nil && user.N == c.UID {
+		return 0
+	}
+	return c.UID
+}
+
 // mayHold decides whose a service's name is. A name that somebody has announced is his; one that stands for a port in
 // the system's service table is root's, and so is that of a server which can be started, unless it is its owner's. It is
-// called with h.mu held, taken is whether the name is in the table.
-func (h *Host) mayHold(c Caller, p Path, o AnnounceOpts, table bool, owner *uint32) error {
+// called with h.mu held, table is whether the name is in the table.
+func (h *Host) mayHold(a *Announcement, table bool, owner *uint32) error {
+	p := a.path
 	i, _ := instanceOf(p)
-	for j, a := range h.announced {
+	for j, b := range h.announced {
 		if j.proto != i.proto || j.service != i.service {
 			continue
 		}
-		if a.caller.UID != c.UID && c.UID != 0 {
+		if b.holder != a.holder && a.holder != 0 {
 			return denied("announce", p, "the name belongs to another user, who has announced it")
 		}
 		if j == i {
 			return &Error{Op: "announce", Path: p.String(), Kind: Busy, Err: fmt.Errorf("it is announced already: %w", unix.EADDRINUSE)}
 		}
 	}
-	if c.UID == 0 {
+	if a.holder == 0 {
 		return nil
 	}
-	mine := owner != nil && *owner == c.UID
+	mine := owner != nil && *owner == a.holder
 	switch {
 	case owner != nil && !mine:
 		return denied("announce", p, "the name belongs to the owner of the server that can be started for it")
-	case table && !(o.Server && mine):
+	case table && !(a.opts.Server && mine):
 		return denied("announce", p, "the name is in the system's service table and belongs to root")
 	}
 	return nil

@@ -170,20 +170,13 @@ func (l *Launcher) Start(ctx context.Context, c rendezvous.Caller, p rendezvous.
 	}
 }
 
-// Accepted implements rendezvous.Launcher. p is as it was for Start, with users and groups by number. With the option now nothing is waited for.
+// Accepted implements rendezvous.Launcher. p is that of the announcement, with users and groups by number.
 func (l *Launcher) Accepted(ctx context.Context, p rendezvous.Path) error {
-	if p.Options.Now {
-		return nil
-	}
 	in := instanceOf(p)
-	l.mu.Lock()
-	var r *running
-	if s := l.services[in.key]; s != nil {
-		if r = s.running; r == nil {
-			r = s.last
-		}
+	r, err := l.started(ctx, in)
+	if err != nil {
+		return err
 	}
-	l.mu.Unlock()
 	if r == nil {
 		return refuse(in.path, unix.ECONNREFUSED, "the server has ended")
 	}
@@ -205,6 +198,42 @@ func (l *Launcher) Accepted(ctx context.Context, p rendezvous.Path) error {
 		return interrupted(ctx, in.path)
 	}
 	return nil
+}
+
+// started returns what runs of an instance, or ran last, and waits for a start that is going on: its announcement can be
+// found before its server runs.
+func (l *Launcher) started(ctx context.Context, in instance) (*running, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.services[in.key]
+	if s == nil {
+		return nil, nil
+	}
+	if a := s.attempt; a != nil {
+		l.mu.Unlock()
+		err := a.wait(ctx, in)
+		l.mu.Lock()
+		if err != nil {
+			return nil, err
+		}
+		if s = l.services[in.key]; s == nil {
+			return nil, nil
+		}
+	}
+	if s.running != nil {
+		return s.running, nil
+	}
+	return s.last, nil
+}
+
+// wait returns the outcome of an attempt.
+func (a *attempt) wait(ctx context.Context, in instance) error {
+	select {
+	case <-a.done:
+		return a.err
+	case <-ctx.Done():
+		return interrupted(ctx, in.path)
+	}
 }
 
 // Close ends all servers, by SIGTERM and after 5 s by SIGKILL, and their announcements. Nothing is started any more. It returns after 6 s at most.

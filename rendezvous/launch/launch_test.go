@@ -188,6 +188,55 @@ func TestStart_ServerThatAcceptsNobody(t *testing.T) {
 	}
 }
 
+// Who finds the announcement of a server that has not accepted yet waits as long as who has had it started.
+func TestStart_ServerThatAcceptsNobodyOfMany(t *testing.T) {
+	w := newWorld(t, Opts{AcceptTime: 500 * time.Millisecond})
+	for _, proto := range []string{"tcp", "fdp"} {
+		path := w.script(proto, "server", "exec sleep 60")
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() { w.refused(1000, path, unix.ECONNREFUSED, "accepted nobody") })
+		}
+		within(t, "the announcement", func() {
+			for {
+				if _, ok := w.host.Find(parse(t, path)); ok {
+					return
+				}
+				time.Sleep(time.Millisecond) // nothing tells
+			}
+		})
+		w.refused(1000, path, unix.ECONNREFUSED, "accepted nobody")
+		wg.Wait()
+		w.ended(path)
+	}
+	if s := w.Stats(); s.Starts != 2 || s.Failures != 2 {
+		t.Errorf("got %+v", s)
+	}
+}
+
+// An announcement can be found before its server has come to run, or has failed to.
+func TestAccepted_WaitsForTheStart(t *testing.T) {
+	l := New(Opts{})
+	p := parse(t, "dev/tcp/local/convoke-test")
+	in := instanceOf(p)
+	a := &attempt{done: make(chan struct{})}
+	l.services[in.key] = &service{attempt: a, last: &running{l: l, in: in, reason: "the one before"}}
+	got := make(chan error, 1)
+	go func() { got <- l.Accepted(t.Context(), p) }()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Accepted(ctx, p); !errors.Is(err, unix.EINTR) {
+		t.Errorf("interrupted: got %v", err)
+	}
+	a.err = refuse(p, unix.ECONNREFUSED, "no such interpreter")
+	close(a.done)
+	within(t, "accepted", func() {
+		if err := <-got; !errors.Is(err, a.err) {
+			t.Errorf("got %v, want %v", err, a.err)
+		}
+	})
+}
+
 // A server must stay in the foreground: with its end its name is free, whoever holds its socket.
 func TestStart_ServerThatForksAway(t *testing.T) {
 	w := newWorld(t, Opts{})
@@ -425,6 +474,22 @@ func TestInetd_RestrictedInstance(t *testing.T) {
 	}
 	w.refused(1001, path+",user=1000", unix.EACCES, "")
 	w.refused(0, w.script("udp", "server.inetd", "cat"), unix.EOPNOTSUPP, "udp")
+	a, ok := w.host.Find(parse(t, path+",user=1000"))
+	if !ok || a.Caller().UID != 1000 {
+		t.Errorf("it is announced by %+v, want by uid 1000", a)
+	}
+	// What clients see of a local service is the user, too.
+	local := w.script("fdp", "server.inetd", "id -u; exec cat")
+	f := w.mustOpen(1000, local+",user")
+	if got := line(t, f); got != "1000" {
+		t.Errorf("got %q", got)
+	}
+	if cred, err := unix.GetsockoptUcred(int(f.Fd()), unix.SOL_SOCKET, unix.SO_PEERCRED); err != nil || cred.Uid != 1000 {
+		t.Errorf("peer: got %+v, %v, want uid 1000", cred, err)
+	}
+	if got := line(t, w.mustOpen(1001, local+",user")); got != "1001" {
+		t.Errorf("got %q", got)
+	}
 }
 
 func TestInetd_FolderThatChanges(t *testing.T) {

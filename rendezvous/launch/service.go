@@ -74,8 +74,6 @@ func (l *Launcher) admit(c rendezvous.Caller, in instance, srv *server) (a *atte
 		return no(unix.EOPNOTSUPP, "%s accepts by itself, so that nobody proves who its clients are", srv.path)
 	case !srv.inetd && o.User != nil && o.Group != nil:
 		return no(unix.EOPNOTSUPP, "%s accepts by itself, and the kernel proves the user of its clients or the group, not both", srv.path)
-	case srv.inetd && proto == rendezvous.FDP && srv.owner == 0 && o.User != nil && o.User.N != 0:
-		return no(unix.EOPNOTSUPP, "%s: clients would take it for root's, and not for the user's", srv.path)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -200,7 +198,7 @@ func (l *Launcher) begin(c rendezvous.Caller, in instance, srv *server) (*runnin
 	if err != nil {
 		return nil, err
 	}
-	as, err := announcer(srv, acc)
+	as, err := announcer(acc)
 	if err != nil {
 		return nil, err
 	}
@@ -228,22 +226,14 @@ func (l *Launcher) begin(c rendezvous.Caller, in instance, srv *server) (*runnin
 	return r, nil
 }
 
-// announcer returns for whom the service is announced: the owner of the server, whose the name is. That is root for an instance of a
-// user, too; the server's listen(2) makes an AF_UNIX socket his.
-func announcer(srv *server, acc account) (rendezvous.Caller, error) {
-	uid, gid, groups := acc.uid, acc.gid, acc.groups
-	if srv.owner == 0 && unix.Geteuid() == 0 {
-		uid = 0
-	}
-	if uid != acc.uid {
-		gid, groups = 0, nil
-	}
-	c, err := rendezvous.LookupCaller(os.Getpid(), uid, gid)
+// announcer returns for whom the service is announced: who the server runs as, so that its sockets carry his ids.
+func announcer(acc account) (rendezvous.Caller, error) {
+	c, err := rendezvous.LookupCaller(os.Getpid(), acc.uid, acc.gid)
 	if err != nil {
 		return rendezvous.Caller{}, err
 	}
-	c.Groups = groups
-	if uid != 0 {
+	c.Groups = acc.groups
+	if acc.uid != 0 {
 		c.Caps = 0 // they are this process's
 	}
 	return c, nil
