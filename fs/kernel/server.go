@@ -278,7 +278,7 @@ func (r *reader) next() (unmounted bool, err error) {
 		s.dispatch((*r.in)[:n], r)
 	case syscall.ENOENT, syscall.EINTR, syscall.EAGAIN:
 		// ENOENT: the request was taken back while it was handed over.
-	case syscall.ENODEV:
+	case syscall.ENODEV, syscall.ECONNABORTED: // unmounted, or first cut off since something still had it open
 		return true, nil
 	case syscall.ENOMEM:
 		time.Sleep(10 * time.Millisecond) // the request waits in the kernel
