@@ -52,6 +52,7 @@ type attempts struct {
 
 	mu       sync.Mutex
 	byThread map[uint32]*attempt // guarded by mu
+	looking  bool                // guarded by mu: look is to be called
 }
 
 // An attempt is one connection. A thread has one at most, for it waits for one call.
@@ -60,7 +61,6 @@ type attempt struct {
 	tid    uint32
 	path   string
 	cancel context.CancelFunc
-	look   *time.Timer
 
 	// Guarded by of.mu:
 	waiter  request   // who gets the result; tid 0: nobody at present
@@ -98,8 +98,12 @@ func (a *attempts) serve(ctx context.Context, r request) {
 	}
 	at = &attempt{of: a, tid: r.tid, path: r.path, waiter: r}
 	ctx, at.cancel = context.WithCancel(ctx)
-	at.look = time.AfterFunc(lookTime, at.check)
 	a.byThread[r.tid] = at
+	if !a.looking {
+		// One for all: a timer for each open would have the runtime wake a thread for it.
+		a.looking = true
+		time.AfterFunc(lookTime, a.look)
+	}
 	a.mu.Unlock()
 
 	got := a.connect(ctx, r.path)
@@ -150,22 +154,30 @@ func (at *attempt) inherit() {
 	}
 }
 
-// check looks whether the thread still waits, and ends what nobody wants any more.
-func (at *attempt) check() {
-	a := at.of
+// look looks whether the threads still wait, and ends what nobody wants any more.
+func (a *attempts) look() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if at.dropped {
-		return
+	for _, at := range a.byThread {
+		at.check()
 	}
-	if at.waiter.tid != 0 && !at.giving && !a.kernel.valid(at.waiter.id) {
-		at.lose()
+	a.looking = len(a.byThread) > 0
+	if a.looking {
+		time.AfterFunc(lookTime, a.look)
 	}
-	if at.waiter.tid == 0 && !at.giving && time.Since(at.since) >= keepTime {
+}
+
+// check is look for one attempt. a.mu is held.
+func (at *attempt) check() {
+	switch {
+	case at.giving:
+	case at.waiter.tid != 0:
+		if !at.of.kernel.valid(at.waiter.id) {
+			at.lose()
+		}
+	case time.Since(at.since) >= keepTime:
 		at.drop()
-		return
 	}
-	at.look.Reset(lookTime)
 }
 
 // lose notes that nobody waits. a.mu is held.
@@ -179,7 +191,6 @@ func (at *attempt) drop() {
 		return
 	}
 	at.dropped = true
-	at.look.Stop()
 	at.cancel()
 	if at.done {
 		at.done = false

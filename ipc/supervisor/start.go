@@ -168,6 +168,9 @@ func Serve(mount string, dial func(context.Context) (Client, error)) error {
 	// It ends by itself, after the last of the programs that it serves: at the end of a session too.
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGPIPE)
 	name()
+	// Whoever waits in the kernel for a notification keeps a place among the running, as long as there are enough;
+	// else the runtime wakes and stops threads all the time to take the places away and give them back.
+	runtime.GOMAXPROCS(max(4*idleReceivers, runtime.GOMAXPROCS(0)))
 	ready := os.NewFile(readyFD, "ready")
 	s, err := newSupervisor(context.Background(), listener{listenerFD}, mount, dial)
 	if err != nil {

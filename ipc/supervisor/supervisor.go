@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// idleReceivers is how many goroutines wait for notifications at the least when none is there, one of them for a
-// notification that comes while another has just been taken.
+// idleReceivers is how many goroutines wait for notifications at the least when none is there. The kernel wakes them by
+// turns, so the fewer they are, the warmer they are.
 const idleReceivers = 2
 
 // maxWalking is how many paths are walked at a time. A file system that does not answer keeps a thread of this process
@@ -23,7 +23,7 @@ type supervisor struct {
 	own      identity
 	attempts *attempts
 	ctx      context.Context
-	idle     atomic.Int32 // goroutines that wait for a notification, or are about to
+	idle     atomic.Int32 // goroutines that wait for a notification, or are about to do so
 	// chroot(2) has been called. pivot_root(2), the other call that gives threads another root, gives it to all that had
 	// the old one, to this process too. setns(2) gives one of another mount namespace, which identity tells.
 	moved atomic.Bool
@@ -146,7 +146,10 @@ func (s *supervisor) answer(r request, with result) unix.Errno {
 	if _, err := unix.FcntlInt(uintptr(with.fd), unix.F_SETFL, flags); err != nil {
 		return s.listener.fail(r.id, unix.EIO)
 	}
+	// It takes no longer than the thread needs to take the descriptor, but that thread may open the next file first.
+	s.idle.Add(1)
 	errno := s.listener.give(r.id, with.fd, r.cloexec)
+	s.idle.Add(-1)
 	if errno != 0 && errno != unix.ENOENT {
 		errno = s.listener.fail(r.id, errno)
 	}
