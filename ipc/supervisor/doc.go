@@ -10,7 +10,8 @@
 //
 //   - filter.go, install.go: the filter, and how a thread gets it
 //   - notify.go: the kernel's side, one method a request
-//   - memory.go, thread.go, view.go, walk.go, mounts.go: what a thread asks for, and who it is
-//   - attempts.go: connections being made, which outlive a signal
+//   - memory.go, view.go, walk.go, mounts.go: what a thread asks for
+//   - thread.go, pidfd.go: who it is
+//   - attempts.go, clients.go: connections being made, which outlive a signal, and the daemon that makes them
 //   - supervisor.go, start.go: the process
 package supervisor
