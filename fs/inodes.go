@@ -3,6 +3,7 @@ package fs
 import (
 	"container/list"
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -48,11 +49,17 @@ type race struct {
 	when  time.Time
 }
 
-// A turn is who of those that lost a race for a name may look it up again, and who waits for that.
+// A turn is who of a user's threads that lost a race for a name may look it up again, and which wait for that.
 type turn struct {
 	pid  uint32 // whose it is
 	end  *time.Timer
 	next []waiter
+}
+
+// queue is where the threads of one user wait that lost a race for one name: nobody waits for another user.
+type queue struct {
+	place
+	uid uint32
 }
 
 type waiter struct {
@@ -68,7 +75,7 @@ type inodes struct {
 	byID   map[uint64]*inode     // guarded by mu
 	byName map[place]*inode      // guarded by mu: what a look-up of the name finds
 	raced  map[uint32]*race      // guarded by mu: by thread
-	turns  map[place]*turn       // guarded by mu
+	turns  map[queue]*turn       // guarded by mu
 	idle   map[uint32]*list.List // guarded by mu: of *inode, by uid, the longest unused first
 }
 
@@ -80,7 +87,7 @@ func newInodes(root node) *inodes {
 		byID:   map[uint64]*inode{rootIno: r},
 		byName: map[place]*inode{},
 		raced:  map[uint32]*race{},
-		turns:  map[place]*turn{},
+		turns:  map[queue]*turn{},
 		idle:   map[uint32]*list.List{},
 	}
 }
@@ -289,7 +296,7 @@ func (t *inodes) take(ino *inode, c caller) (shared any, ok bool) {
 		if r != nil && r.mine == ino {
 			delete(t.raced, c.pid)
 		}
-		t.endTurn(place{ino.parent.id, ino.name}, c.pid)
+		t.endTurn(queue{place{ino.parent.id, ino.name}, c.uid}, c.pid)
 		return nil, true
 	}
 	if r != nil && r.stale == ino.id && r.mine == nil && ino.stream != nil {
@@ -300,14 +307,19 @@ func (t *inodes) take(ino *inode, c caller) (shared any, ok bool) {
 	return nil, false
 }
 
-// maxTurn is how long those who lost a race wait for one of them who does not come again.
-const maxTurn = 100 * time.Millisecond
+const (
+	// maxTurn is how long those who lost a race wait for one of them who does not come again.
+	maxTurn = 100 * time.Millisecond
+	// maxQueue is how many wait at the most. More of them race, and one who loses twice is told ESTALE: so many threads are
+	// no accident.
+	maxQueue = maxRaced
+)
 
 // await waits until c, who has lost a race for ino's name, may be told so and look the name up again. One does at a time:
 // all at once they would race again, each with each, and of a thousand each would look it up hundreds of times. It
 // returns early when ctx ends.
 func (t *inodes) await(ctx context.Context, ino *inode, c caller) {
-	at := place{ino.parent.id, ino.name}
+	at := queue{place{ino.parent.id, ino.name}, c.uid}
 	t.mu.Lock()
 	t.endTurn(at, c.pid) // he had one, and lost again
 	u := t.turns[at]
@@ -318,18 +330,28 @@ func (t *inodes) await(ctx context.Context, ino *inode, c caller) {
 		t.mu.Unlock()
 		return
 	}
+	if len(u.next) >= maxQueue {
+		t.mu.Unlock()
+		return
+	}
 	w := waiter{c.pid, make(chan struct{})}
 	u.next = append(u.next, w)
 	t.mu.Unlock()
 	select {
 	case <-w.turn:
 	case <-ctx.Done():
-		// If it becomes his turn nevertheless, that ends by itself.
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if i := slices.Index(u.next, w); i >= 0 {
+			u.next = slices.Delete(u.next, i, i+1)
+		} else {
+			t.endTurn(at, c.pid) // it has just become his
+		}
 	}
 }
 
 // expire gives a turn away that was not used.
-func (t *inodes) expire(at place, u *turn) {
+func (t *inodes) expire(at queue, u *turn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.turns[at] == u {
@@ -338,14 +360,14 @@ func (t *inodes) expire(at place, u *turn) {
 }
 
 // endTurn gives the turn of the thread pid, if it has it, to the next one; mu is held.
-func (t *inodes) endTurn(at place, pid uint32) {
+func (t *inodes) endTurn(at queue, pid uint32) {
 	if u := t.turns[at]; u != nil && u.pid == pid {
 		t.pass(at, u)
 	}
 }
 
 // pass gives a turn to the next one; mu is held.
-func (t *inodes) pass(at place, u *turn) {
+func (t *inodes) pass(at queue, u *turn) {
 	if len(u.next) == 0 {
 		u.end.Stop()
 		delete(t.turns, at)

@@ -88,6 +88,9 @@ func TestInodes_WhoLostARaceComesAgainOneAtATime(t *testing.T) {
 			lose(t.Context(), pid)
 		}
 		lose(ctx, 5)
+		other := caller{pid: 6, uid: 7}
+		tab.take(a, other)
+		tab.await(t.Context(), a, other) // another user waits for none of them
 		if n := len(told); n != 1 || <-told != 2 {
 			t.Fatalf("%d of four were told at once, want the first", n)
 		}

@@ -281,8 +281,15 @@ func (t *Tree) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) 
 
 // refusals: what the tree does for nobody. The kernel asks for some of them only after its own checks.
 
-// Create implements fuse.RawFileSystem: no name that is not there can be made by open(2).
+// Create implements fuse.RawFileSystem: no name that is not there can be made by open(2). Shells ask for it by `<>`; who
+// looks for a service hears that it is not there.
 func (t *Tree) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, _ *fuse.CreateOut) fuse.Status {
+	if parent := t.inodes.get(in.NodeId); parent != nil {
+		_, isSockets := parent.node.(*socketDir)
+		if _, _, err := rendezvous.ParseService(name); isSockets && err == nil {
+			return fuse.ENOENT
+		}
+	}
 	t.log.refused(callerOf(&in.InHeader), "create "+name, fmt.Errorf("no file can be made here: %w", syscall.EPERM))
 	return fuse.EPERM
 }
