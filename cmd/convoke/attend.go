@@ -112,8 +112,6 @@ func explainAnnounce(p rendezvous.Path, err error) error {
 		return hinted{err, "it is announced here already, or a program listens on its port; see ls dev/" + p.Proto.String() + "/local"}
 	case errors.Is(err, syscall.EROFS):
 		return hinted{err, "services are announced on this host: dev/" + p.Proto.String() + "/local/" + p.Element()}
-	case errors.Is(err, syscall.EACCES):
-		return hinted{err, "the name or port is another user's; convoke log may say more"}
 	}
 	return err
 }

@@ -113,6 +113,21 @@ func TestCompletion_BashOffersMembersFromTheMount(t *testing.T) {
 	}
 }
 
+func TestCompletion_BashOffersServicesFromTheMount(t *testing.T) {
+	requireShell(t, "bash")
+	tree := layOut(t, map[string]string{"dev/tcp/local/echo": "", "dev/tcp/local/ec2,user=1000": "", "dev/tcp/local/$(echo ec)": "",
+		"dev/fdp/local/convoke": "", "dev/fdp/local/cc": ""})
+	for word, want := range map[string][]string{
+		"dev/tcp/local/ec": {"dev/tcp/local/ec2,user=1000", "dev/tcp/local/echo"},
+		"dev/fdp/local/c":  {"dev/fdp/local/cc", "dev/fdp/local/convoke"},
+		"dev/udp/local/x":  nil,
+	} {
+		if got := bashOffers(t, []string{"CONVOKE_MOUNT=" + tree}, "convoke", "connect", word); !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", word, got, want)
+		}
+	}
+}
+
 func TestCompletion_ZshAndFishNameEveryCommandAndFlag(t *testing.T) {
 	zsh, fish := completionText(t, "zsh"), completionText(t, "fish")
 	for shell, text := range map[string]string{"zsh": zsh, "fish": fish} {

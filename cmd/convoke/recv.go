@@ -23,7 +23,7 @@ const (
 )
 
 var recvVerb = verb{
-	name: "recv", args: "[--fds N] [--max N] [--once] [-v] PATH -- COMMAND [ARG]...", max: -1,
+	name: "recv", args: "[--fds N] [--grace SECONDS] [--max N] [--once] [-v] PATH -- COMMAND [ARG]...", max: -1,
 	short: "Run a command for each client that passes descriptors",
 	long: `PATH is dev/fdp/local/NAME[,OPTION]... The command has what convoke send or another
 program has passed as descriptors 3, 4, ..., their number in CONVOKE_FDS, and the

@@ -11,7 +11,7 @@ import (
 )
 
 var serveVerb = verb{
-	name: "serve", args: "[--max N] [--once] [-v] PATH -- COMMAND [ARG]...", max: -1,
+	name: "serve", args: "[--grace SECONDS] [--max N] [--once] [-v] PATH -- COMMAND [ARG]...", max: -1,
 	short: "Run a command for each client of a path",
 	long: `PATH is dev/tcp/local/SERVICE[,OPTION]... or dev/fdp/local/NAME[,OPTION]... The
 command has the socket as standard input and output and CONVOKE_PEER_HOST, _NODE,

@@ -61,7 +61,7 @@ func (c *config) flags() *pflag.FlagSet {
 
 // usage is what --help prints.
 func usage() string {
-	return "Usage: convoked [OPTION]... MOUNTPOINT\nMount the cluster as a tree of files. See convoked(8) and convokefs(4).\n\n" +
+	return "Usage: convoked [OPTION]... [MOUNTPOINT]\nMount the cluster as a tree of files. See convoked(8) and convokefs(4).\n\n" +
 		(&config{}).flags().FlagUsages()
 }
 

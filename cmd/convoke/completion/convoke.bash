@@ -45,6 +45,12 @@ _convoke() {
 				[[ ${i##*/} =~ ^[A-Za-z0-9._-]+$ ]] && words="$words ${cur%/*}/${i##*/}/"
 			done
 		fi
+		# Services follow the host, with no slash behind them.
+		if [[ $cur =~ ^dev/((tcp|udp)/[^/]+|fdp/local)/[^/]*$ ]]; then
+			for i in "$(_convoke_mount)/${cur%/*}"/*; do
+				[[ ${i##*/} =~ ^[A-Za-z0-9._,=+:@-]+$ ]] && words="$words ${cur%/*}/${i##*/}"
+			done
+		fi
 		compopt -o nospace 2>/dev/null ;;
 	run) [[ $cur = -* ]] || { COMPREPLY=($(compgen -c -- "$cur")); return; } ;;
 	log) words='--follow' ;;

@@ -19,6 +19,8 @@ function __convoke_path
     for proto in tcp udp
         printf "dev/$proto/%s/\n" (command ls $mount/dev/$proto 2>/dev/null)
     end
+    set -l host (string match -r '^dev/(?:(?:tcp|udp)/[^/]+|fdp/local)/' -- (commandline -ct))
+    and printf "$host%s\n" (command ls $mount/$host 2>/dev/null)
 end
 
 set -l verbs members status events conns join leave connect serve send recv run log keygen demo completion help version
