@@ -61,7 +61,7 @@ type Announcement struct {
 // Errors are *Error: Permission (EROFS) for a host other than "local"; Permission (EACCES) for a caller in another
 // network namespace, for a port that c may not have, for a name that is somebody else's, and for a user or group that is
 // not c's; Busy (EADDRINUSE) where it is announced already or the port is taken; Unavailable: ENOSPC where c has
-// announced too much, EOPNOTSUPP for what Raw cannot keep; Invalid: the malformed, and ENAMETOOLONG for a socket's name.
+// announced too much, EOPNOTSUPP for user and group over udp, and for what Raw cannot keep; Invalid: the malformed, and ENAMETOOLONG for a socket's name.
 func (h *Host) Announce(ctx context.Context, c Caller, p Path, o AnnounceOpts) (*Announcement, error) {
 	if err := p.Validate(); err != nil {
 		return nil, err
@@ -91,6 +91,9 @@ func (h *Host) Announce(ctx context.Context, c Caller, p Path, o AnnounceOpts) (
 	a := &Announcement{host: h, path: p, element: p.Element(), caller: c, opts: o}
 	a.queue.init(h, c.UID)
 	a.setMode()
+	if p.unprovable() {
+		return fail(Unavailable, "nobody can prove over udp who he is", unix.EOPNOTSUPP)
+	}
 	if o.Raw && a.unprovable() {
 		return fail(Unavailable, "who accepts his clients himself cannot prove who they are", unix.EOPNOTSUPP)
 	}
@@ -109,9 +112,12 @@ func announceError(p Path, kind Kind, err error) error {
 }
 
 // restricted tells whether only some users may connect.
-func (a *Announcement) restricted() bool {
-	return a.path.Options.User != nil || a.path.Options.Group != nil
-}
+func (a *Announcement) restricted() bool { return a.path.Options.restricted() }
+
+func (o Options) restricted() bool { return o.User != nil || o.Group != nil }
+
+// unprovable tells whether the path asks for an identity that its protocol cannot prove. See demux.
+func (p Path) unprovable() bool { return p.Proto == UDP && p.Options.restricted() }
 
 // unprovable tells whether the restriction needs an identity that only an accepting Host has. For FDP the kernel checks
 // the owner or the group of the socket, but not both.

@@ -39,7 +39,7 @@ func (c *Client) Gone() bool {
 	if !tcp {
 		return events&unix.POLLHUP != 0
 	}
-	return events&unix.POLLRDHUP != 0 && c.onThisHost() && !openSocket(TCP, c.Remote, c.Local)
+	return events&unix.POLLRDHUP != 0 && c.onThisHost() && !openSocket(c.Remote, c.Local)
 }
 
 func (c *Client) onThisHost() bool {

@@ -17,15 +17,14 @@ const (
 )
 
 // Datagrams are those to and from one remote address of an announced UDP service. The methods may be called from many
-// goroutines; none waits. They end with Close, with the announcement, when another client takes the address, when no
-// datagram has passed for 60 s, and when so many addresses are known that the one unused for longest must go.
+// goroutines; none waits. They end with Close, with the announcement, when no datagram has
+// passed for 60 s, and when so many addresses are known that the one unused for longest must go.
 //
 // As a socket, they drop what comes when 212,992 bytes or 1,024 datagrams are unread.
 type Datagrams struct {
-	x     *demux
-	sock  *udpSocket
-	to    netip.AddrPort
-	claim *udpClaim // whose the address is; nil: not known
+	x    *demux
+	sock *udpSocket
+	to   netip.AddrPort
 
 	// All guarded by x.mu.
 	queue    [][]byte

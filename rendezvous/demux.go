@@ -5,29 +5,23 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // maxRemotes is how many remote addresses of one UDP service are known at a time, those that wait included.
 const maxRemotes = 4 * MaxWaiting
 
 // demux parts the datagrams of an announced UDP service by where they come from. Everything is in memory: there is no
-// socket for a client.
+// socket for a client. Who sends is never proved: a datagram carries no more than an address, and IP_PKTINFO (ip(7)) lets
+// a socket that is bound to any of this host's addresses send from any other one, under the port number of somebody else.
 type demux struct {
-	queue      *queue
-	restricted bool
-	other      bool
-	address    func(netip.AddrPort) Peer // of a client of whom only the address is known
-	sockets    []*udpSocket
+	queue   *queue
+	sockets []*udpSocket
 
 	mu      sync.Mutex
 	remotes map[remote]*Datagrams // guarded by mu
 	order   Datagrams             // guarded by mu; a ring: next is the one unused for longest, previous the one used last
 	timer   *time.Timer           // guarded by mu; nil: none is known
 	ended   bool                  // guarded by mu
-
-	claims udpClaims
 }
 
 // remote is a client's address, at one of the service's own.
@@ -36,48 +30,33 @@ type remote struct {
 }
 
 func newDemux(a *Announcement) *demux {
-	x := &demux{
-		queue: &a.queue, restricted: a.restricted(), other: a.path.Options.Other,
-		address: func(from netip.AddrPort) Peer { return unproved(peerHost(from)) },
-		remotes: map[remote]*Datagrams{},
-	}
+	x := &demux{queue: &a.queue, remotes: map[remote]*Datagrams{}}
 	x.order.next, x.order.previous = &x.order, &x.order
-	x.claims.init()
 	return x
 }
 
-// arrive takes one datagram, which it copies. claim is whose the address is, nil if that is not known.
-func (x *demux) arrive(sock *udpSocket, from netip.AddrPort, p []byte, claim *udpClaim) {
+// arrive takes one datagram, which it copies.
+func (x *demux) arrive(sock *udpSocket, from netip.AddrPort, p []byte) {
 	key := remote{from, sock.addr}
 	x.mu.Lock()
 	d := x.remotes[key]
-	var fs []func()
-	if d != nil && d.claim != claim {
-		fs = append(fs, x.forget(d)) // the address is another socket's now
-		d = nil
-	}
 	if d == nil {
 		x.mu.Unlock()
-		call(fs...)
-		x.first(sock, key, p, claim)
+		x.first(sock, key, p)
 		return
 	}
 	x.use(d)
-	fs = append(fs, x.push(d, p))
+	f := x.push(d, p)
 	x.mu.Unlock()
-	call(fs...)
+	call(f)
 }
 
 // first makes a client of an address, or drops the datagram. Only the one goroutine that reads the socket calls it.
-func (x *demux) first(sock *udpSocket, key remote, p []byte, claim *udpClaim) {
-	if x.restricted && claim == nil || !x.queue.hold() {
+func (x *demux) first(sock *udpSocket, key remote, p []byte) {
+	if !x.queue.hold() {
 		return
 	}
-	peer := x.address(key.from)
-	if claim != nil {
-		peer = claim.peer
-	}
-	d := &Datagrams{x: x, sock: sock, to: key.from, claim: claim}
+	d := &Datagrams{x: x, sock: sock, to: key.from}
 	x.mu.Lock()
 	if x.ended {
 		x.mu.Unlock()
@@ -94,7 +73,7 @@ func (x *demux) first(sock *udpSocket, key remote, p []byte, claim *udpClaim) {
 	x.push(d, p)
 	x.mu.Unlock()
 	call(oldest)
-	if !x.queue.put(&Client{Peer: peer, Local: sock.addr, Remote: key.from, FD: -1, Datagrams: d}) {
+	if !x.queue.put(&Client{Peer: unproved(peerHost(key.from)), Local: sock.addr, Remote: key.from, FD: -1, Datagrams: d}) {
 		d.Close()
 	}
 }
@@ -198,18 +177,4 @@ func (x *demux) close() {
 	}
 	x.mu.Unlock()
 	call(fs...)
-}
-
-// claim makes known whose the socket of a new connection is, before it is used.
-func (x *demux) claim(peer Peer, p Path, conn Conn) error {
-	cookie, err := unix.GetsockoptUint64(conn.FD, unix.SOL_SOCKET, unix.SO_COOKIE)
-	if err != nil {
-		return err
-	}
-	uid := peer.UID
-	if x.other || p.Options.Other {
-		peer = unproved(peer.Host)
-	}
-	x.claims.put(&udpClaim{key: remote{unmap(conn.Local), unmap(conn.Remote)}, uid: uid, peer: peer, cookie: cookie, since: time.Now()})
-	return nil
 }

@@ -25,7 +25,7 @@ func clientAddr(n int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)}), 4000)
 }
 
-func (s *udpSocket) from(n int, text string) { s.x.arrive(s, clientAddr(n), []byte(text), nil) }
+func (s *udpSocket) from(n int, text string) { s.x.arrive(s, clientAddr(n), []byte(text)) }
 
 func TestDemux_AddressIsForgottenAfterAMinuteWithoutADatagram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -194,120 +194,4 @@ func TestDatagrams_WriteThatFailsIsTold(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("nobody is told")
 	}
-}
-
-// The cookies are made up here, so that a port can be somebody else's at any moment.
-func TestUDPClaims_NextOwnerOfAPortIsNotTheClaimant(t *testing.T) {
-	now := map[remote]uint64{}
-	var s udpClaims
-	s.init()
-	s.cookieAt = func(key remote) (uint64, error) {
-		if c, ok := now[key]; ok {
-			return c, nil
-		}
-		return 0, unix.ENOENT
-	}
-	key := remote{clientAddr(1), clientAddr(2)}
-	since := time.Now()
-	now[key] = 7
-	claim := &udpClaim{key: key, uid: 1000, cookie: 7, since: since}
-	s.put(claim)
-	if c := s.find(key, since.Add(-1)); c != nil {
-		t.Error("a datagram that was sent before is his")
-	}
-	if c := s.find(remote{clientAddr(1), clientAddr(3)}, since); c != nil {
-		t.Error("one to another address is his")
-	}
-	for range 2 {
-		if c := s.find(key, since.Add(1)); c != claim {
-			t.Error("his datagram is not his")
-		}
-	}
-	if c := s.find(key, since.Add(-1)); c != claim {
-		t.Error("the clock was set back, and his datagram is not his any more")
-	}
-	now[key] = 8
-	if c := s.find(key, since.Add(2)); c != nil {
-		t.Error("the next one's datagram is his")
-	}
-	now[key] = 7
-	if c := s.find(key, since.Add(3)); c != nil || len(s.known)+len(s.byUser) > 0 {
-		t.Error("a claim that has ended is back")
-	}
-	// Who opens too many sockets loses those that are closed, then his own oldest.
-	other := remote{clientAddr(99999), clientAddr(2)}
-	now[other] = 1
-	s.put(&udpClaim{key: other, uid: 1001, cookie: 1})
-	for i := range maxUDPClaims + 1 {
-		key := remote{clientAddr(i), clientAddr(2)}
-		now[key] = uint64(i)
-		if i == 3 {
-			now[key]++
-		}
-		s.put(&udpClaim{key: key, uid: 1000, cookie: uint64(i)})
-	}
-	if len(s.known) != maxUDPClaims+1 || s.known[remote{clientAddr(0), clientAddr(2)}] == nil || s.known[remote{clientAddr(3), clientAddr(2)}] != nil {
-		t.Errorf("%d are known", len(s.known))
-	}
-	key = remote{clientAddr(maxUDPClaims + 1), clientAddr(2)}
-	now[key] = 5
-	s.put(&udpClaim{key: key, uid: 1000, cookie: 5})
-	if s.known[remote{clientAddr(0), clientAddr(2)}] != nil || s.known[other] == nil || len(s.byUser[1000]) != maxUDPClaims {
-		t.Errorf("%d are known", len(s.known))
-	}
-}
-
-// An outsider takes the port of a client that has closed, while the server still has that client.
-func TestHost_DatagramsOfTheNextOwnerAreNotTheClients(t *testing.T) {
-	needRoot(t)
-	h := newHost(t)
-	a := mustAnnounce(t, h, me(t), "dev/udp/local/0,create")
-	own := mustAnnounce(t, h, callerOf(t, 1000), "dev/udp/local/mine,user,create")
-	for _, a := range []*Announcement{a, own} {
-		conn, err := h.Open(t.Context(), callerOf(t, 1000), a.Path())
-		if err != nil {
-			t.Fatal(err)
-		}
-		send(t, conn.FD, "mine")
-		c := next(t, a)
-		if c.UID != 1000 || datagram(t, c.Datagrams) != "mine" {
-			t.Errorf("got %+v", c.Peer)
-		}
-		unix.Close(conn.FD)
-		fd := bindUDP(t, conn.Local)
-		to, _, _ := sockaddr(conn.Remote)
-		if err := unix.Connect(fd, to); err != nil {
-			t.Fatal(err)
-		}
-		send(t, fd, "forged")
-		if a == own {
-			conn := mustOpen(t, h, callerOf(t, 1000), a.Path().String())
-			send(t, conn.FD, "next")
-			if got := next(t, a); datagram(t, got.Datagrams) != "next" || a.Ready() {
-				t.Errorf("got %+v", got.Peer)
-			}
-			continue
-		}
-		forged := next(t, a)
-		if forged.UID != NoID || forged.PID != 0 || datagram(t, forged.Datagrams) != "forged" {
-			t.Errorf("got %+v", forged.Peer)
-		}
-		if got := datagram(t, c.Datagrams); got != "" {
-			t.Errorf("the client before has got %q", got)
-		}
-	}
-}
-
-func bindUDP(t *testing.T, at netip.AddrPort) int {
-	t.Helper()
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { unix.Close(fd) })
-	sa, _, _ := sockaddr(at)
-	if err := unix.Bind(fd, sa); err != nil {
-		t.Fatal(err)
-	}
-	return fd
 }

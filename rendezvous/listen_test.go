@@ -3,7 +3,6 @@ package rendezvous
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"os"
 	"slices"
 	"sync"
@@ -148,44 +147,6 @@ func TestHost_InterruptedClientIsTakenBack(t *testing.T) {
 	if a.queue.held != 0 || h.waiting.all != 0 || len(l.claims.known) > 0 || l.claims.low != l.claims.begun {
 		t.Errorf("left over: %d held, %+v", a.queue.held, l.claims)
 	}
-}
-
-func TestReceive_TellsWhenADatagramCame(t *testing.T) {
-	at := bindUDP(t, netip.MustParseAddrPort("127.0.0.1:0"))
-	sa, err := unix.Getsockname(at)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := newUDPSocket(nil, mustDup(t, at), addrPort(sa))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.close()
-	conn, err := Dial(t.Context(), Target{Proto: UDP, Addrs: []netip.AddrPort{s.addr}}, DialOpts{Creds: self})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(conn.FD)
-	for range 3 { // the kernel begins to tell soon after it is asked to
-		before := time.Now()
-		send(t, conn.FD, "x")
-		after := time.Now()
-		fds := [1]unix.PollFd{{Fd: int32(at), Events: unix.POLLIN}}
-		unix.Poll(fds[:], 10000)
-		n, from, sent, err := receive(at, make([]byte, 9), make([]byte, 256))
-		if n != 1 || from != conn.Local || err != nil || sent.Before(before) || sent.After(time.Now()) {
-			t.Errorf("got %d bytes from %v at %v, %v, want between %v and %v", n, from, sent, err, before, after)
-		}
-	}
-}
-
-func mustDup(t *testing.T, fd int) int {
-	t.Helper()
-	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
 }
 
 func BenchmarkOpen_Announced(b *testing.B) {

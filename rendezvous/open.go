@@ -14,13 +14,13 @@ import (
 // For a HOST that is this one ("local", Self, "share", "localhost", the addresses at which services listen) it is what
 // is announced here under that name, else what the launcher can start, else what the Resolver finds. An address at
 // which something announced here listens is that service, however it was named. Who is announced here and accepted by
-// this Host is told who c is.
+// this Host is told who c is, but not over udp.
 //
 // The option now is for other hosts: what is announced and accepted here is connected when Open returns.
 //
 // Errors are *Error: Permission (EACCES) for a caller in another network namespace, one whom the announcement does not
-// admit, and another user's instance; Unavailable (EAGAIN) where c makes too many connections at a time; Refused where
-// MaxWaiting clients wait; NotExist for an instance that is not announced; and those of the launcher, Resolve, Dial and
+// admit, and another user's instance; Unavailable: EAGAIN where c makes too many connections at a time, EOPNOTSUPP for
+// user and group over udp; Refused where MaxWaiting clients wait; NotExist for an instance that is not announced; and those of the launcher, Resolve, Dial and
 // DialUnix.
 func (h *Host) Open(ctx context.Context, c Caller, p Path) (Conn, error) {
 	if err := p.Validate(); err != nil {
@@ -41,6 +41,9 @@ func (h *Host) Open(ctx context.Context, c Caller, p Path) (Conn, error) {
 	}
 	if err := mayName("open", c, p); err != nil {
 		return Conn{}, err
+	}
+	if p.unprovable() {
+		return fail(Unavailable, "nobody can prove over udp who he is", unix.EOPNOTSUPP)
 	}
 	if !h.take(c.UID, DialLimit) {
 		return fail(Unavailable, "too many connections are being made", unix.EAGAIN)
@@ -177,14 +180,7 @@ func (h *Host) connectTo(ctx context.Context, c Caller, p Path, a *Announcement,
 		}
 	}
 	t := Target{Proto: p.Proto, Path: p.String(), Addrs: []netip.AddrPort{to}, Node: h.opts.Self, Local: !p.Options.Remote}
-	conn, err := Dial(ctx, t, DialOpts{Creds: c.Creds(), Now: p.Options.Now, Timeout: h.opts.DialTimeout})
-	if err == nil && a.datagrams != nil {
-		if err = a.datagrams.claim(h.peerOf(c, peerHost(conn.Local)), p, conn); err != nil {
-			unix.Close(conn.FD)
-			return Conn{}, &Error{Op: "open", Path: p.String(), Kind: KindOf(err), Err: err}
-		}
-	}
-	return conn, err
+	return Dial(ctx, t, DialOpts{Creds: c.Creds(), Now: p.Options.Now, Timeout: h.opts.DialTimeout})
 }
 
 // launch connects to a server that is to be started. done is false where there is none.

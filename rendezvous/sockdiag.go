@@ -8,12 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sockInfo is what the kernel tells of one of this network namespace's sockets (linux/inet_diag.h).
+// sockInfo is what the kernel tells of one of this network namespace's TCP sockets (linux/inet_diag.h).
 type sockInfo struct {
 	local, remote netip.AddrPort
 	uid           uint32 // of the file of the socket
 	inode         uint32 // 0: no process has it open
-	cookie        uint64 // no other socket ever has the same
 	state         uint8  // as in TCP_INFO
 }
 
@@ -25,7 +24,7 @@ const overflowUID = 65534
 // socketUID returns whose TCP socket of this network namespace is connected from one address to another: NoID where
 // there is none, and for root, since what other namespaces and programs do as root must never pass for root's proof.
 func socketUID(from, to netip.AddrPort) uint32 {
-	s, err := lookupSocket(TCP, from, to)
+	s, err := lookupSocket(from, to)
 	const established, finWait1, finWait2 = 1, 4, 5 // net/tcp_states.h
 	connected := s.state == established || s.state == finWait1 || s.state == finWait2
 	if err != nil || !connected || s.inode == 0 || s.uid == 0 || s.uid == overflowUID {
@@ -35,20 +34,20 @@ func socketUID(from, to netip.AddrPort) uint32 {
 }
 
 // openSocket tells whether some process of this network namespace holds the socket.
-func openSocket(proto Proto, from, to netip.AddrPort) bool {
-	s, err := lookupSocket(proto, from, to)
+func openSocket(from, to netip.AddrPort) bool {
+	s, err := lookupSocket(from, to)
 	return err == nil && s.inode != 0
 }
 
-// lookupSocket asks for the socket that is bound to local and connected to remote. The kernel answers at once, with
+// lookupSocket asks for the TCP socket that is bound to local and connected to remote. The kernel answers at once, with
 // ENOENT where there is none. It needs no privilege.
-func lookupSocket(proto Proto, local, remote netip.AddrPort) (sockInfo, error) {
+func lookupSocket(local, remote netip.AddrPort) (sockInfo, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
 		return sockInfo{}, err
 	}
 	defer unix.Close(fd)
-	if err := unix.Sendto(fd, diagRequest(proto, local, remote), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+	if err := unix.Sendto(fd, diagRequest(local, remote), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return sockInfo{}, err
 	}
 	var buf [4096]byte
@@ -63,7 +62,7 @@ func lookupSocket(proto Proto, local, remote netip.AddrPort) (sockInfo, error) {
 	if err != nil {
 		return sockInfo{}, err
 	}
-	// The kernel gives a listening or unconnected socket too, where there is no better one.
+	// The kernel gives a listening socket too, where there is no better one.
 	if s.local != unmap(local) || s.remote != unmap(remote) {
 		return sockInfo{}, unix.ENOENT
 	}
@@ -82,7 +81,7 @@ const (
 )
 
 // diagRequest is a struct inet_diag_req_v2 for one socket.
-func diagRequest(proto Proto, local, remote netip.AddrPort) []byte {
+func diagRequest(local, remote netip.AddrPort) []byte {
 	b := make([]byte, diagAsk)
 	ne, be := binary.NativeEndian, binary.BigEndian
 	ne.PutUint32(b[0:], uint32(len(b)))
@@ -92,11 +91,6 @@ func diagRequest(proto Proto, local, remote netip.AddrPort) []byte {
 	b[16], b[17] = unix.AF_INET, unix.IPPROTO_TCP
 	if local.Addr().Is6() {
 		b[16] = unix.AF_INET6
-	}
-	if proto == UDP {
-		b[17] = unix.IPPROTO_UDP
-		// "src and dst are swapped for historical reasons": net/ipv4/udp_diag.c, udp_dump_one.
-		local, remote = remote, local
 	}
 	ne.PutUint32(b[20:], ^uint32(0)) // any state
 	id := b[24:]
@@ -143,7 +137,6 @@ func parseDiag(b []byte) (s sockInfo, err error) {
 	s.state = m[1]
 	s.local = netip.AddrPortFrom(addr(id[4:]), be.Uint16(id[0:]))
 	s.remote = netip.AddrPortFrom(addr(id[20:]), be.Uint16(id[2:]))
-	s.cookie = uint64(ne.Uint32(id[40:])) | uint64(ne.Uint32(id[44:]))<<32
 	s.uid = ne.Uint32(m[4+diagID+12:])
 	s.inode = ne.Uint32(m[4+diagID+16:])
 	return s, nil

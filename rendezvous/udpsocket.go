@@ -1,12 +1,10 @@
 package rendezvous
 
 import (
-	"encoding/binary"
 	"net/netip"
 	"os"
 	"sync/atomic"
 	"syscall"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,11 +25,6 @@ type udpSocket struct {
 
 // newUDPSocket takes fd, in any case.
 func newUDPSocket(x *demux, fd int, addr netip.AddrPort) (*udpSocket, error) {
-	// When a datagram came to this host: see udpClaims.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
-		unix.Close(fd)
-		return nil, err
-	}
 	file, conn, err := waitable(fd, "udp")
 	if err != nil {
 		return nil, err
@@ -45,14 +38,13 @@ func (s *udpSocket) close() {
 }
 
 func (s *udpSocket) serve() {
-	buf, oob := make([]byte, 1<<16), make([]byte, 256)
+	buf := make([]byte, 1<<16)
 	backOff(s.conn, s.ended, func() error {
 		for range datagramBatch {
 			var n int
 			var from netip.AddrPort
-			var sent time.Time
 			var failure error
-			err := s.conn.Control(func(fd uintptr) { n, from, sent, failure = receive(int(fd), buf, oob) })
+			err := s.conn.Control(func(fd uintptr) { n, from, failure = receive(int(fd), buf) })
 			switch {
 			case err != nil:
 				return err
@@ -63,34 +55,19 @@ func (s *udpSocket) serve() {
 			case failure != nil || !from.IsValid():
 				continue // EINTR, or an ICMP message about some datagram that was sent
 			}
-			s.x.arrive(s, from, buf[:n], s.x.claims.find(remote{from, s.addr}, sent))
+			s.x.arrive(s, from, buf[:n])
 		}
 		return nil
 	}, func(error) {})
 }
 
 // receive reads one datagram.
-func receive(fd int, buf, oob []byte) (n int, from netip.AddrPort, sent time.Time, err error) {
-	n, oobn, _, sa, err := unix.Recvmsg(fd, buf, oob, unix.MSG_DONTWAIT)
+func receive(fd int, buf []byte) (n int, from netip.AddrPort, err error) {
+	n, sa, err := unix.Recvfrom(fd, buf, unix.MSG_DONTWAIT)
 	if err != nil {
-		return 0, from, sent, err
+		return 0, from, err
 	}
-	return n, unmap(addrPort(sa)), timestamp(oob[:oobn]), nil
-}
-
-// timestamp returns when a datagram came to this host; the zero time, which is before all claims, if that is not told.
-func timestamp(oob []byte) time.Time {
-	messages, err := unix.ParseSocketControlMessage(oob)
-	if err != nil {
-		return time.Time{}
-	}
-	for _, m := range messages {
-		if m.Header.Level == unix.SOL_SOCKET && m.Header.Type == unix.SCM_TIMESTAMPNS && len(m.Data) >= 16 {
-			ne := binary.NativeEndian
-			return time.Unix(int64(ne.Uint64(m.Data)), int64(ne.Uint64(m.Data[8:])))
-		}
-	}
-	return time.Time{}
+	return n, unmap(addrPort(sa)), nil
 }
 
 func (s *udpSocket) send(p []byte, to netip.AddrPort) error {
