@@ -3,6 +3,7 @@ package launch
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -12,6 +13,7 @@ import (
 // serve gives a process to each client of a service in inetd style, until stop; the processes may outlast it. The folder is looked at again for each, so that what
 // an administrator changes there holds from the next client on.
 func (r *running) serve() {
+	var look func() bool // whether it has come to its end
 	ready := make(chan struct{}, 1)
 	r.ann.Notify(func() {
 		select {
@@ -19,12 +21,28 @@ func (r *running) serve() {
 		default:
 		}
 	})
+	var unused <-chan time.Time
+	if r.in.optional() {
+		timer := time.NewTimer(r.l.opts.IdleTime)
+		defer timer.Stop()
+		unused = timer.C
+		look = func() bool {
+			again, ok := r.retire()
+			timer.Reset(again)
+			return ok
+		}
+	}
 	room := r.l.room(r.srv, r.acc.uid)
 	for {
 		// A place is not taken before there is somebody for it: other instances may need it.
 		for !r.ann.Ready() {
 			select {
 			case <-ready:
+			case <-unused:
+				if look() {
+					r.stop("nobody has used it")
+					return
+				}
 			case <-r.over:
 				return
 			}
@@ -40,13 +58,14 @@ func (r *running) serve() {
 				return
 			}
 		}
-		c, err := r.ann.Next()
+		c, err := r.next()
 		switch {
 		case err == nil:
 			r.l.work.Add(1)
 			go func() {
 				defer r.l.work.Done()
 				defer func() { <-room }()
+				defer r.gone()
 				r.handle(c)
 			}()
 		case errors.Is(err, unix.EAGAIN):

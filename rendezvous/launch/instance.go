@@ -59,6 +59,11 @@ func (in instance) restricted() bool {
 	return in.path.Options.User != nil || in.path.Options.Group != nil
 }
 
+// optional tells whether it is one of the many that options make of a service.
+func (in instance) optional() bool {
+	return in.restricted() || len(in.path.Options.Qualifiers) > 0
+}
+
 // account returns whom the server runs as: its owner; for root's, the instance's user and group. All of root's folder is
 // root's then, so that nobody else has a say in what runs.
 func (l *Launcher) account(s *server, in instance) (account, error) {

@@ -21,6 +21,7 @@ const (
 	MaxRunning      = 64
 	MaxProcesses    = 64
 	AcceptTime      = 10 * time.Second
+	IdleTime        = time.Minute
 )
 
 const (
@@ -37,9 +38,10 @@ type Opts struct {
 	Self string           // this member's name, as it may stand in a file hosts
 
 	StartsPerMinute int           // optional: how often one service may be started
-	MaxRunning      int           // optional: how many servers of one user may run
+	MaxRunning      int           // optional: how many servers of one user may run; those with options are their openers', and in inetd style only those with a process count
 	MaxProcesses    int           // optional: how many clients of a server in inetd style are served at once, as one user; others wait
 	AcceptTime      time.Duration // optional: how long a started server may take until it accepts
+	IdleTime        time.Duration // optional: how long an instance with options stays announced in inetd style without a client
 }
 
 // Stats are counts of a Launcher since it was made, but Running, which is how many processes there are now.
@@ -77,6 +79,7 @@ func New(o Opts) *Launcher {
 	o.MaxRunning = orDefault(o.MaxRunning, MaxRunning)
 	o.MaxProcesses = orDefault(o.MaxProcesses, MaxProcesses)
 	o.AcceptTime = orDefault(o.AcceptTime, AcceptTime)
+	o.IdleTime = orDefault(o.IdleTime, IdleTime)
 	dirs := make([]string, 0, len(o.Dirs))
 	for _, d := range o.Dirs {
 		if d == "" { // how a configuration says that there are none

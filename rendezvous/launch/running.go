@@ -20,7 +20,7 @@ type running struct {
 	in     instance
 	srv    string // path of the server
 	owner  uint32
-	opener uint32
+	charge charge
 	acc    account
 	ann    *rendezvous.Announcement
 	proc   *process // nil in inetd style
@@ -31,6 +31,10 @@ type running struct {
 	ending  bool // guarded by Launcher.mu: its announcement goes or has gone
 	failed  bool // guarded by Launcher.mu: its failure is counted
 	excused bool // guarded by Launcher.mu: its end is no failure
+
+	clients int       // guarded by Launcher.mu: in inetd style, those that have a process or wait for one
+	used    bool      // guarded by Launcher.mu: it has had a client
+	since   time.Time // guarded by Launcher.mu: when it was announced, or has last lost a client
 
 	waiting  atomic.Int64  // callers of Accepted
 	watched  sync.Once     // the accept queue
@@ -45,14 +49,20 @@ type running struct {
 
 func newRunning(l *Launcher, c rendezvous.Caller, in instance, srv *server, acc account, ann *rendezvous.Announcement) *running {
 	return &running{
-		l: l, in: in, srv: srv.path, owner: srv.owner, opener: c.UID, acc: acc, ann: ann,
+		l: l, in: in, srv: srv.path, owner: srv.owner, charge: chargeFor(c, in, srv), acc: acc, ann: ann, since: time.Now(),
 		accepted: make(chan struct{}), over: make(chan struct{}), ended: make(chan struct{}),
 	}
 }
 
 func (l *Launcher) announce(as rendezvous.Caller, in instance, srv *server) (*rendezvous.Announcement, error) {
 	// The start does not belong to one of those who wait for it, so that no ctx of theirs ends it.
-	ann, err := l.opts.Host.Announce(context.Background(), as, in.path, rendezvous.AnnounceOpts{Raw: !srv.inetd, Server: true})
+	announce := func() (*rendezvous.Announcement, error) {
+		return l.opts.Host.Announce(context.Background(), as, in.path, rendezvous.AnnounceOpts{Raw: !srv.inetd, Server: true})
+	}
+	ann, err := announce()
+	for errors.Is(err, unix.ENOSPC) && l.makeRoom(as.UID) { // each round ends one
+		ann, err = announce()
+	}
 	if err == nil {
 		return ann, nil
 	}

@@ -16,7 +16,7 @@ const (
 	maxDelay     = 30 * time.Second
 	soon         = time.Second // a server that has ended by then has failed, unless it has accepted and says that all is well
 	maxServices  = 4096        // how many instances are kept in mind
-	maxInstances = 16          // how many instances with qualifiers a user may have started
+	maxInstances = 16          // how many instances with options a user may have started
 )
 
 // A service is what is known of one instance. It is guarded by Launcher.mu.
@@ -25,6 +25,7 @@ type service struct {
 	running *running
 	last    *running // the one before
 	starts  []time.Time
+	option  bool // it is an instance with options
 
 	failures int // in a row
 	until    time.Time
@@ -33,10 +34,11 @@ type service struct {
 
 // An attempt is one start, for which any number of callers wait.
 type attempt struct {
-	done  chan struct{}
-	again bool  // done means that Start has to look once more
-	err   error // valid once done is closed
-	owner uint32
+	done   chan struct{}
+	again  bool  // done means that Start has to look once more
+	err    error // valid once done is closed
+	charge charge
+	evict  *running // to be stopped before, if not nil
 }
 
 // join returns the attempt that the caller has to wait for: the one that goes on, or a new one. nil: the error, or none, is known at once.
@@ -78,9 +80,10 @@ func (l *Launcher) admit(c rendezvous.Caller, in instance, srv *server) (a *atte
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
+	ch := chargeFor(c, in, srv)
 	s := l.services[in.key]
 	if s == nil {
-		s = &service{}
+		s = &service{option: in.optional()}
 	}
 	s.forget(now)
 	switch {
@@ -96,14 +99,18 @@ func (l *Launcher) admit(c rendezvous.Caller, in instance, srv *server) (a *atte
 		return &attempt{done: s.running.ended, again: true}, false, nil
 	case len(s.starts) >= l.opts.StartsPerMinute:
 		return no(unix.ECONNREFUSED, "started %d times within a minute", len(s.starts))
-	case l.countOwner(srv.owner) >= l.opts.MaxRunning:
+	case !ch.opener && l.count(ch) >= l.opts.MaxRunning:
 		return no(unix.ECONNREFUSED, "%d servers of uid %d run already", l.opts.MaxRunning, srv.owner)
-	case c.UID != 0 && len(in.path.Options.Qualifiers) > 0 && l.countOpener(c.UID) >= maxInstances:
-		return no(unix.ECONNREFUSED, "%d instances run that uid %d has started", maxInstances, c.UID)
 	case !l.remember(now):
 		return no(unix.ECONNREFUSED, "too many services were started")
 	}
-	s.attempt = &attempt{done: make(chan struct{}), owner: srv.owner}
+	var old *running
+	if ch.opener && l.count(ch) >= maxInstances {
+		if old = l.evict(func(r *running) bool { return r.charge == ch }); old == nil {
+			return no(unix.ECONNREFUSED, "%d instances run that uid %d has started", maxInstances, c.UID)
+		}
+	}
+	s.attempt = &attempt{done: make(chan struct{}), charge: ch, evict: old}
 	s.starts = append(s.starts, now)
 	l.services[in.key] = s
 	l.work.Add(1) // for launch, which is called outside the lock
@@ -117,34 +124,16 @@ func (s *service) forget(now time.Time) {
 	}
 }
 
-// countOwner returns how many servers of a user run or are being started.
-func (l *Launcher) countOwner(uid uint32) (n int) {
-	for _, s := range l.services {
-		if s.attempt != nil && s.attempt.owner == uid || s.running != nil && s.running.owner == uid {
-			n++
-		}
-	}
-	return n
-}
-
-// countOpener returns how many instances with qualifiers run that a user has started.
-func (l *Launcher) countOpener(uid uint32) (n int) {
-	for _, s := range l.services {
-		if r := s.running; r != nil && r.opener == uid && len(r.in.path.Options.Qualifiers) > 0 {
-			n++
-		}
-	}
-	return n
-}
-
-// remember drops what need not be kept in mind any more, when it has become much, and tells whether there is room for another service.
+// remember drops what need not be kept in mind any more, when it has become much, and tells whether there is room for another service. What
+// has happened to instances with options is not worth a place: there is always another name for one more.
 func (l *Launcher) remember(now time.Time) bool {
 	if len(l.services) < maxServices/4 {
 		return true
 	}
 	for key, s := range l.services {
 		s.forget(now)
-		if s.attempt == nil && s.running == nil && len(s.starts) == 0 && !now.Before(s.until) {
+		past := len(s.starts) == 0 && !now.Before(s.until) || s.option
+		if s.attempt == nil && s.running == nil && past {
 			delete(l.services, key)
 		}
 	}
@@ -155,6 +144,9 @@ func (l *Launcher) remember(now time.Time) bool {
 func (l *Launcher) launch(c rendezvous.Caller, in instance, srv *server, a *attempt) {
 	defer l.work.Done()
 	defer srv.close()
+	if a.evict != nil {
+		a.evict.stop(evicted)
+	}
 	l.starts.Add(1)
 	r, err := l.begin(c, in, srv)
 	l.mu.Lock()
