@@ -23,6 +23,9 @@ var watch = []watched{
 	{machine, unix.SYS_SETGROUPS | x32, newGroups},
 	{unix.AUDIT_ARCH_I386, 81, newGroups}, // of 16 bits
 	{unix.AUDIT_ARCH_I386, 206, newGroups},
+	{machine, unix.SYS_LANDLOCK_RESTRICT_SELF, newDomain},
+	{machine, unix.SYS_LANDLOCK_RESTRICT_SELF | x32, newDomain},
+	{unix.AUDIT_ARCH_I386, 446, newDomain},
 }
 
 // opening returns what a system call of this machine asks for.

@@ -17,6 +17,8 @@ var watch = []watched{
 	{machine, unix.SYS_SETGROUPS, newGroups},
 	{unix.AUDIT_ARCH_ARM, 81, newGroups}, // of 16 bits
 	{unix.AUDIT_ARCH_ARM, 206, newGroups},
+	{machine, unix.SYS_LANDLOCK_RESTRICT_SELF, newDomain},
+	{unix.AUDIT_ARCH_ARM, 446, newDomain},
 }
 
 // opening returns what a system call of this machine asks for.

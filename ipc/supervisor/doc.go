@@ -5,8 +5,9 @@
 // supervisor, which reads the path from the thread's memory and walks it as the thread would. Where it leads to a stream
 // of the tree, the supervisor has the daemon connect and puts the socket into the thread's descriptors; everything else
 // it tells the kernel to go on with. So nothing that the supervisor decides gives a thread more than its own open would
-// have: a thread whose identity is another than the supervisor's is left to the kernel, and what the thread writes into
-// the path while it is read leads to a stream that it may open or to the kernel's own look at the path.
+// have: a thread whose identity is another than the supervisor's is left to the kernel, so are all threads once one has
+// restricted itself by Landlock, which the supervisor cannot see, and what a thread writes into the path while it is
+// read leads to a stream that it may open or to the kernel's own look at the path.
 //
 //   - filter.go, install.go: the filter, and how a thread gets it
 //   - notify.go: the kernel's side, one method a request

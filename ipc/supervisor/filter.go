@@ -9,7 +9,7 @@ type call struct {
 }
 
 // A watched call is one that changes what need not be asked of each thread as long as nobody has made it: in a program,
-// each thread has the root and the supplementary groups that the supervisor has. All architectures count whose programs
+// each thread has the root, the supplementary groups and the Landlock domain that the supervisor has. All architectures count whose programs
 // the machine runs.
 type watched struct {
 	arch, nr uint32
@@ -21,6 +21,7 @@ type change uint8
 const (
 	newRoot   change = 1 + iota // chroot(2)
 	newGroups                   // setgroups(2)
+	newDomain                   // landlock_restrict_self(2)
 )
 
 // changes tells what a notification's call changes; 0: nothing.

@@ -73,11 +73,14 @@ func TestFilter_NotifiesWhatMayOpenAStream(t *testing.T) {
 		{"read", machine, unix.SYS_READ, nil, allow},
 		{"chroot", machine, unix.SYS_CHROOT, nil, notify},
 		{"setgroups", machine, unix.SYS_SETGROUPS, nil, notify},
+		{"landlock_restrict_self", machine, 446, nil, notify},
+		{"landlock_create_ruleset", machine, 444, nil, allow},
 		{"getgroups", machine, unix.SYS_GETGROUPS, nil, allow},
 		{"openat of another architecture", machine ^ 1, unix.SYS_OPENAT, []uint64{0, 0, unix.O_RDWR}, allow},
 		{"exit of another architecture", watch[len(watch)-1].arch, 1, nil, allow},
 		{"chroot of another architecture", watch[len(watch)-1].arch, 61, nil, notify},
 		{"setgroups of another architecture", watch[len(watch)-1].arch, 206, nil, notify},
+		{"landlock_restrict_self of another architecture", watch[len(watch)-1].arch, 446, nil, notify},
 	} {
 		if got, _ := evaluate(t, program, tc.arch, tc.nr, tc.args...); got != tc.want {
 			t.Errorf("%s: got %#x, want %#x", tc.what, got, tc.want)
@@ -88,7 +91,7 @@ func TestFilter_NotifiesWhatMayOpenAStream(t *testing.T) {
 // The kernel remembers that a call is allowed only if that does not depend on its arguments.
 func TestFilter_LooksAtArgumentsOfNothingElse(t *testing.T) {
 	program := filter(machine, calls, watch)
-	opens := map[uint32]bool{unix.SYS_CHROOT: true, unix.SYS_SETGROUPS: true}
+	opens := map[uint32]bool{unix.SYS_CHROOT: true, unix.SYS_SETGROUPS: true, unix.SYS_LANDLOCK_RESTRICT_SELF: true}
 	for _, c := range calls {
 		opens[c.nr] = true
 	}

@@ -29,7 +29,10 @@ type supervisor struct {
 	moved atomic.Bool
 	// setgroups(2) has been called.
 	regrouped atomic.Bool
-	walking   atomic.Int32
+	// landlock_restrict_self(2) has been called. Whose opens it has restricted nobody can tell: the kernel shows no
+	// thread's domain, and children keep it when their parents have gone. So nobody gets a socket any more.
+	restricted atomic.Bool
+	walking    atomic.Int32
 }
 
 // newSupervisor looks at what there is: the tree at dir, a path without symbolic links, and who this process is.
@@ -106,6 +109,10 @@ func (s *supervisor) handle(w *walker, n *notification, its *identity) {
 		s.regrouped.Store(true)
 		s.listener.pass(n.ID)
 		return
+	case newDomain:
+		s.restricted.Store(true)
+		s.listener.pass(n.ID)
+		return
 	}
 	want, ok := wanted{}, false
 	if s.walking.Add(1) <= maxWalking {
@@ -115,7 +122,7 @@ func (s *supervisor) handle(w *walker, n *notification, its *identity) {
 	switch {
 	case want.probe:
 		s.listener.fail(n.ID, unix.EALREADY)
-	case ok && s.isOwn(w, n, its):
+	case ok && !s.restricted.Load() && s.isOwn(w, n, its):
 		s.attempts.serve(s.ctx, request{n.ID, n.TID, want})
 	default:
 		s.listener.pass(n.ID)
