@@ -5,7 +5,8 @@ import (
 	"github.com/convoke-fs/convoke/rendezvous"
 )
 
-// HostLimits counts in q what the users of a rendezvous.Host hold: what they dial and what they announce.
+// HostLimits counts in q what the users of a rendezvous.Host hold: what they dial, what they
+// announce, and who waits for that.
 func HostLimits(q *quota.Table) rendezvous.Limits { return hostLimits{q} }
 
 type hostLimits struct{ q *quota.Table }
@@ -13,6 +14,7 @@ type hostLimits struct{ q *quota.Table }
 var limitResources = map[rendezvous.Limit]quota.Resource{
 	rendezvous.DialLimit:     quota.Dials,
 	rendezvous.AnnounceLimit: quota.Announcements,
+	rendezvous.WaitLimit:     quota.Waiting,
 }
 
 func (l hostLimits) Take(uid uint32, what rendezvous.Limit) bool {

@@ -16,6 +16,7 @@ type Limit uint8
 const (
 	DialLimit     Limit = iota // connections being made
 	AnnounceLimit              // announcements
+	WaitLimit                  // clients that wait for announcements of the user
 )
 
 // Limits counts what users hold. Its methods are called from many goroutines and must not wait.
@@ -75,7 +76,7 @@ func NewHost(o HostOpts) *Host {
 		announced: map[instance]*Announcement{},
 		listening: map[netip.AddrPort]*Announcement{},
 		bound:     map[netip.AddrPort]*Announcement{},
-		waiting:   newWaitingBudget(),
+		waiting:   newWaitingBudget(maxFiles()),
 		unread:    newDatagramBudget(),
 	}
 }

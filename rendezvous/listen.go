@@ -247,7 +247,7 @@ func (l *listener) dial(ctx context.Context, c Caller, p Path, timeout time.Dura
 	return Conn{}, err
 }
 
-var errFull = fmt.Errorf("%d clients wait already, or the service has just ended", MaxWaiting)
+var errFull = errors.New("too many clients wait already, or the service has just ended")
 
 // noClient is the error of a client that a service here does not take.
 func noClient(p Path, why error) error {

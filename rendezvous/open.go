@@ -20,7 +20,7 @@ import (
 //
 // Errors are *Error: Permission (EACCES) for a caller in another network namespace, one whom the announcement does not
 // admit, and another user's instance; Unavailable: EAGAIN where c makes too many connections at a time, EOPNOTSUPP for
-// user and group over udp; Refused where MaxWaiting clients wait; NotExist for an instance that is not announced; and those of the launcher, Resolve, Dial and
+// user and group over udp; Refused where too many clients wait; NotExist for an instance that is not announced; and those of the launcher, Resolve, Dial and
 // DialUnix.
 func (h *Host) Open(ctx context.Context, c Caller, p Path) (Conn, error) {
 	if err := p.Validate(); err != nil {

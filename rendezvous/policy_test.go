@@ -287,6 +287,7 @@ func TestHost_LimitsAreCountedAndGivenBack(t *testing.T) {
 		_, err := h.Announce(t.Context(), c, parsed(t, "dev/tcp/local/0"), AnnounceOpts{})
 		wantHost(t, "one more", err, unix.ENOSPC)
 		mustOpen(t, h, c, "dev/tcp/local/"+portOf(a))
+		next(t, a)
 		_, err = h.Open(t.Context(), c, parsed(t, "dev/tcp/local/no-such-service-here"))
 		wantHost(t, "nobody", err, unix.ECONNREFUSED)
 	}

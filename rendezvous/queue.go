@@ -38,11 +38,32 @@ func (q *queue) hold() bool {
 	if q.ended {
 		return false
 	}
-	if len(q.clients)+q.held >= MaxWaiting && !q.sweep() || !q.host.waiting.take(q.uid, 1) {
+	if len(q.clients)+q.held >= MaxWaiting && !q.sweep() {
+		return false
+	}
+	if !q.take() && !(q.sweep() && q.take()) {
 		return false
 	}
 	q.held++
 	return true
+}
+
+// take counts one client more.
+func (q *queue) take() bool {
+	if !q.host.waiting.take(q.uid, 1) {
+		return false
+	}
+	if !q.host.take(q.uid, WaitLimit) {
+		q.host.waiting.give(q.uid, 1)
+		return false
+	}
+	return true
+}
+
+// release takes back what take has counted.
+func (q *queue) release() {
+	q.host.give(q.uid, WaitLimit)
+	q.host.waiting.give(q.uid, 1)
 }
 
 // give gives a place back.
@@ -50,7 +71,7 @@ func (q *queue) give() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.held--
-	q.host.waiting.give(q.uid, 1)
+	q.release()
 }
 
 // put adds a client for which a place is held. It is false where the announcement has ended.
@@ -58,7 +79,7 @@ func (q *queue) put(c *Client) bool {
 	q.mu.Lock()
 	q.held--
 	if q.ended {
-		q.host.waiting.give(q.uid, 1)
+		q.release()
 		q.mu.Unlock()
 		return false
 	}
@@ -82,7 +103,7 @@ func (q *queue) sweep() bool {
 	for _, c := range q.clients {
 		if c.Gone() {
 			c.Reject()
-			q.host.waiting.give(q.uid, 1)
+			q.release()
 		} else {
 			kept = append(kept, c)
 		}
@@ -99,7 +120,7 @@ func (q *queue) end() {
 	q.clients, q.ended = nil, true
 	f := q.notify
 	for range clients {
-		q.host.waiting.give(q.uid, 1)
+		q.release()
 	}
 	q.mu.Unlock()
 	for _, c := range clients {
@@ -139,7 +160,7 @@ func (a *Announcement) Next() (*Client, error) {
 	c := q.clients[0]
 	q.clients[0] = nil
 	q.clients = q.clients[1:]
-	q.host.waiting.give(q.uid, 1)
+	q.release()
 	return c, nil
 }
 

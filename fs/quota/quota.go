@@ -19,13 +19,14 @@ const (
 	Events                        // open event readers
 	Announcements                 // announced services
 	Sockets                       // connections of the daemon's socket
+	Waiting                       // clients that wait for announced services
 	nResources
 )
 
-var names = [nResources]string{"streams", "dials", "parked", "parked-bytes", "events", "announcements", "sockets"}
+var names = [nResources]string{"streams", "dials", "parked", "parked-bytes", "events", "announcements", "sockets", "waiting"}
 
 // Defaults are the limits per user where none is configured.
-var Defaults = [nResources]int64{16384, 256, 16384, 32 << 20, 1024, 256, 1024}
+var Defaults = [nResources]int64{16384, 256, 16384, 32 << 20, 1024, 256, 1024, 4096}
 
 // String returns the name by which the configuration knows r.
 func (r Resource) String() string { return names[r] }
@@ -46,7 +47,7 @@ const reserved = 256
 
 // descriptors are what each resource costs the daemon: a connection that is being made has, beside its socket, another
 // one to an address of the other kind, and what waits for both; an announced service listens at two addresses.
-var descriptors = [nResources]int64{Streams: 1, Dials: 2, Announcements: 2, Sockets: 1}
+var descriptors = [nResources]int64{Streams: 1, Dials: 2, Announcements: 2, Sockets: 1, Waiting: 1}
 
 // New returns a table with the default limits, for a daemon that may have so many descriptors. Each stream costs it one:
 // a user gets half of them at the most, and all users together, root among them, all but a few.

@@ -44,7 +44,7 @@ func TestTable_AnAnnouncementCostsTwoDescriptors(t *testing.T) {
 		name string
 		r    Resource
 		n    int64
-	}{{"announcements", Announcements, 256}, {"sockets", Sockets, 1024}} {
+	}{{"announcements", Announcements, 256}, {"sockets", Sockets, 1024}, {"waiting", Waiting, 4096}} {
 		q := New(1 << 20)
 		if !q.Take(1000, c.r, c.n) || q.Take(1000, c.r, 1) {
 			t.Errorf("%s: want exactly %d", c.name, c.n)
@@ -52,6 +52,22 @@ func TestTable_AnAnnouncementCostsTwoDescriptors(t *testing.T) {
 		if err := q.Set(c.name + " 1001 1"); err != nil || !q.Take(1001, c.r, 1) || q.Take(1001, c.r, 1) {
 			t.Errorf("%s: want 1 for uid 1001, whose limit is so (%v)", c.name, err)
 		}
+	}
+}
+
+func TestTable_WaitingClientsLeaveTheDaemonItsOwnDescriptors(t *testing.T) {
+	q := New(reserved + 10)
+	if !q.Take(1000, Waiting, 4) || !q.Take(1001, Streams, 4) || !q.Take(1002, Waiting, 2) {
+		t.Fatal("ten are not to be had")
+	}
+	for _, r := range []Resource{Waiting, Streams} {
+		if q.Take(0, r, 1) {
+			t.Errorf("%v: the eleventh is one of the daemon's own", r)
+		}
+	}
+	q.Give(1000, Waiting, 1)
+	if !q.Take(0, Streams, 1) {
+		t.Error("what a client that has gone leaves is not to be had")
 	}
 }
 
