@@ -245,3 +245,13 @@ for name in 'svc', 'svc,sock':
     s.accept()[0].send(b'hello'); print(c.recv(9).decode())
 `)
 }
+
+func TestSocket_OneThatIsNotThereIsLookedForAndNotMade(t *testing.T) {
+	m := mountTree(t)
+	m.wantPython("ENOENT\nENOENT\nEPERM\n", `
+import errno, os
+for flags in os.O_RDWR, os.O_RDWR | os.O_CREAT, os.O_WRONLY | os.O_CREAT:
+    try: os.open('dev/fdp/local/none', flags)
+    except OSError as e: print(errno.errorcode[e.errno])
+`)
+}

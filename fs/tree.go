@@ -281,17 +281,19 @@ func (t *Tree) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) 
 
 // refusals: what the tree does for nobody. The kernel asks for some of them only after its own checks.
 
-// Create implements fuse.RawFileSystem: no name that is not there can be made by open(2). Shells ask for it by `<>`; who
-// looks for a service hears that it is not there.
+// Create implements fuse.RawFileSystem: no name that is not there can be made by open(2). A shell asks for it by `<>` too;
+// who does so looks for a service, and hears that it is not there.
 func (t *Tree) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, _ *fuse.CreateOut) fuse.Status {
-	if parent := t.inodes.get(in.NodeId); parent != nil {
+	err := fmt.Errorf("no file can be made here: %w", syscall.EPERM)
+	parent := t.inodes.get(in.NodeId)
+	if parent != nil && in.Flags&syscall.O_ACCMODE == syscall.O_RDWR {
 		_, isSockets := parent.node.(*socketDir)
-		if _, _, err := rendezvous.ParseService(name); isSockets && err == nil {
-			return fuse.ENOENT
+		if _, _, e := rendezvous.ParseService(name); isSockets && e == nil {
+			err = fmt.Errorf("no such service: %w", syscall.ENOENT)
 		}
 	}
-	t.log.refused(callerOf(&in.InHeader), "create "+name, fmt.Errorf("no file can be made here: %w", syscall.EPERM))
-	return fuse.EPERM
+	t.log.refused(callerOf(&in.InHeader), "create "+name, err)
+	return fuse.Status(errno(err))
 }
 
 // Mkdir implements fuse.RawFileSystem.
