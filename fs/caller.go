@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"syscall"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -38,7 +39,8 @@ func (t *Tree) sameNet(c caller) error {
 	return nil
 }
 
-// reason is an error with a cause that says more than the cause, and that always means EACCES.
+// reason is an error with a cause that says more than the cause, and that means EACCES, but where this host had nothing
+// left to look with: that says nothing about the caller.
 type reason struct {
 	text  string
 	cause error
@@ -46,4 +48,11 @@ type reason struct {
 
 func (r *reason) Error() string { return r.text + ": " + r.cause.Error() }
 
-func (r *reason) Unwrap() error { return syscall.EACCES }
+func (r *reason) Unwrap() error {
+	for _, short := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(r.cause, short) {
+			return short
+		}
+	}
+	return syscall.EACCES
+}

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,7 +52,8 @@ func (c Caller) Creds() Creds { return Creds{UID: c.UID, GID: c.GID, Groups: c.G
 //
 // Errors are *Error: Permission (EACCES) for pid 0, which is how a caller in a pid namespace that this process cannot
 // see appears, and where this process may not look at the caller (it needs CAP_SYS_PTRACE for those of other users);
-// NotExist (ESRCH) when there is no such thread. The request is then to be refused, never to be taken for one of this
+// NotExist (ESRCH) when there is no such thread; Unavailable (EMFILE, ENFILE, ENOMEM) where this process has nothing left
+// to look with, which says nothing about the caller. The request is then to be refused, never to be taken for one of this
 // process.
 func LookupCaller(pid int, uid, gid uint32) (Caller, error) {
 	c := Caller{PID: pid, UID: uid, GID: gid}
@@ -208,6 +209,21 @@ func namespaceAt(dir int, path string) (Namespace, error) {
 // The own namespaces are asked for once: a process with several threads cannot change its user namespace, and this one
 // does not change its network namespace.
 var (
-	ownNet  = sync.OnceValues(func() (Namespace, error) { return namespaceAt(unix.AT_FDCWD, "/proc/self/ns/net") })
-	ownUser = sync.OnceValues(func() (Namespace, error) { return namespaceAt(unix.AT_FDCWD, "/proc/self/ns/user") })
+	ownNet  = onceSeen("/proc/self/ns/net")
+	ownUser = onceSeen("/proc/self/ns/user")
 )
+
+// onceSeen asks for a namespace until there is an answer: that memory was short once must not be remembered.
+func onceSeen(path string) func() (Namespace, error) {
+	var seen atomic.Pointer[Namespace]
+	return func() (Namespace, error) {
+		if ns := seen.Load(); ns != nil {
+			return *ns, nil
+		}
+		ns, err := namespaceAt(unix.AT_FDCWD, path)
+		if err == nil {
+			seen.Store(&ns)
+		}
+		return ns, err
+	}
+}

@@ -3,6 +3,7 @@ package rendezvous
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -149,6 +150,59 @@ func TestLookupCaller_WhoCannotBeSeenIsRefused(t *testing.T) {
 		if same || c.TGID != 0 {
 			t.Errorf("pid %d: got %+v, %v", tt.pid, c, same)
 		}
+	}
+}
+
+// A process without descriptors does not know who calls; it must not say that he may not.
+func TestCaller_LookingWithoutDescriptorsIsNoRefusal(t *testing.T) {
+	if !inNetNS(t) { // for a process of its own
+		return
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	none := before
+	none.Cur = 3 // new descriptors must be below it
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	_, lookup := LookupCaller(os.Getpid(), self.UID, self.GID)
+	_, socket := SocketCaller(pair[0])
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	wantHost(t, "LookupCaller", lookup, unix.EMFILE)
+	wantHost(t, "SocketCaller", socket, unix.EMFILE)
+	if c, err := SocketCaller(pair[0]); err != nil || c.TGID != os.Getpid() {
+		t.Errorf("afterwards: got %+v, %v", c, err)
+	}
+}
+
+func TestOnceSeen_OnlyAnAnswerIsRemembered(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "net")
+	see := onceSeen(path)
+	if _, err := see(); err != unix.ENOENT {
+		t.Errorf("got %v", err)
+	}
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ns, err := see()
+	if err != nil || ns.Ino == 0 {
+		t.Errorf("got %v, %v", ns, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := see(); err != nil || again != ns {
+		t.Errorf("got %v, %v, want %v", again, err, ns)
 	}
 }
 

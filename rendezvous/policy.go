@@ -23,7 +23,7 @@ func (h *Host) sameNet(op string, c Caller, p Path) error {
 	}
 	own, err := ownNet()
 	if err != nil {
-		return denied(op, p, "the own network namespace cannot be seen: "+err.Error())
+		return &Error{Op: op, Path: p.String(), Kind: KindOf(err), Err: fmt.Errorf("the own network namespace cannot be seen: %w", err)}
 	}
 	if c.NetNS != own {
 		return denied(op, p, "the caller is in another network namespace")

@@ -18,7 +18,8 @@ import (
 //
 // Errors are *Error: Permission (EACCES) for a process in a pid namespace that this process cannot see, and where this
 // process may not look at it; NotExist (ESRCH) for one that has ended; what getsockopt(2) says of fd (ENOTSOCK,
-// ENODATA). The connection is then to be refused, never to be taken for one of this process.
+// ENODATA); Unavailable (EMFILE, ENFILE, ENOMEM) where this process has nothing left to look with. The connection is
+// then to be refused, never to be taken for one of this process.
 func SocketCaller(fd int) (Caller, error) {
 	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
