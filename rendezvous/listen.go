@@ -77,8 +77,10 @@ func backOff(conn syscall.RawConn, ended <-chan struct{}, accept func() error, f
 			delay = acceptDelay
 			continue
 		}
-		if errors.Is(err, os.ErrClosed) {
-			return
+		select {
+		case <-ended:
+			return // what failed did so because of that
+		default:
 		}
 		if delay == acceptDelay {
 			failed(err)

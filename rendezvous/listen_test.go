@@ -56,6 +56,35 @@ func TestBackOff_NoDescriptorIsAskedForMoreAndMoreSeldom(t *testing.T) {
 	})
 }
 
+// The listener is closed between the wake-up and accept(2): that is no failure.
+func TestBackOff_NormalEndIsNotTold(t *testing.T) {
+	file, conn, err := waitable(mustEventFD(t), "ready")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	var got error
+	backOff(conn, ended, func() error {
+		close(ended)
+		file.Close()
+		got = conn.Control(func(uintptr) {})
+		return got
+	}, func(err error) { t.Errorf("told: %v", err) })
+	if got == nil {
+		t.Error("a closed file can be used")
+	}
+}
+
+// mustEventFD returns a descriptor that can be read.
+func mustEventFD(t *testing.T) int {
+	t.Helper()
+	fd, err := unix.Eventfd(1, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fd
+}
+
 // While no descriptor is left clients wait; then they are served.
 func TestHost_ClientsWaitForDescriptors(t *testing.T) {
 	if !inNetNS(t) { // for a process of its own
