@@ -42,22 +42,8 @@ func (r *running) counts() bool {
 	return r.clients > 0
 }
 
-// next returns what the announcement's Next does. A client is r's until gone.
-func (r *running) next() (*rendezvous.Client, error) {
-	r.l.mu.Lock()
-	defer r.l.mu.Unlock()
-	c, err := r.ann.Next()
-	if err == nil {
-		r.clients++
-		r.used = true
-	}
-	return c, err
-}
-
-// gone notes that a client of r is no more.
-func (r *running) gone() {
-	r.l.mu.Lock()
-	defer r.l.mu.Unlock()
+// lose notes that r has a client less. Launcher.mu is held.
+func (r *running) lose() {
 	r.clients--
 	r.since = time.Now()
 }
@@ -75,7 +61,11 @@ func (r *running) retire() (again time.Duration, ok bool) {
 	if !r.idle() {
 		return r.l.opts.IdleTime, false
 	}
-	if left := time.Until(r.since.Add(r.l.opts.IdleTime)); left > 0 {
+	limit := r.l.opts.IdleTime
+	if !r.used { // its first client is on its way
+		limit = max(limit, r.l.opts.AcceptTime)
+	}
+	if left := time.Until(r.since.Add(limit)); left > 0 {
 		return left, false
 	}
 	r.ending = true

@@ -13,7 +13,6 @@ import (
 // serve gives a process to each client of a service in inetd style, until stop; the processes may outlast it. The folder is looked at again for each, so that what
 // an administrator changes there holds from the next client on.
 func (r *running) serve() {
-	var look func() bool // whether it has come to its end
 	ready := make(chan struct{}, 1)
 	r.ann.Notify(func() {
 		select {
@@ -21,73 +20,34 @@ func (r *running) serve() {
 		default:
 		}
 	})
-	var unused <-chan time.Time
-	if r.in.optional() {
-		timer := time.NewTimer(r.l.opts.IdleTime)
-		defer timer.Stop()
-		unused = timer.C
-		look = func() bool {
-			again, ok := r.retire()
-			timer.Reset(again)
-			return ok
-		}
+	timer := time.NewTimer(r.l.opts.IdleTime)
+	defer timer.Stop()
+	unused := timer.C
+	if !r.in.optional() {
+		unused = nil
 	}
-	room := r.l.room(r.srv, r.acc.uid)
 	for {
-		// A place is not taken before there is somebody for it: other instances may need it.
-		for !r.ann.Ready() {
-			select {
-			case <-ready:
-			case <-unused:
-				if look() {
-					r.stop("nobody has used it")
-					return
-				}
-			case <-r.over:
-				return
-			}
+		err := r.admitNext()
+		if err == nil {
+			continue
 		}
-		select {
-		case room <- struct{}{}:
-		default:
-			// Clients wait for a place as connected ones, and no open waits for that.
-			r.taken.Do(func() { close(r.accepted) })
-			select {
-			case room <- struct{}{}:
-			case <-r.over:
-				return
-			}
-		}
-		c, err := r.next()
-		switch {
-		case err == nil:
-			r.l.work.Add(1)
-			go func() {
-				defer r.l.work.Done()
-				defer func() { <-room }()
-				defer r.gone()
-				r.handle(c)
-			}()
-		case errors.Is(err, unix.EAGAIN):
-			<-room
-		default:
-			<-room
+		if !errors.Is(err, unix.EAGAIN) {
 			r.stop("its announcement has ended")
 			return
 		}
+		select {
+		case <-ready:
+		case <-r.over:
+			return
+		case <-unused:
+			again, ok := r.retire()
+			if ok {
+				r.stop("nobody has used it")
+				return
+			}
+			timer.Reset(again)
+		}
 	}
-}
-
-// room returns the places for processes of a server in inetd style that run as one user. All its instances have them in common, for
-// anybody can make instances.
-func (l *Launcher) room(srv string, uid uint32) chan struct{} {
-	key := fmt.Sprintf("%s %d", srv, uid)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.rooms[key] == nil {
-		l.rooms[key] = make(chan struct{}, l.opts.MaxProcesses)
-	}
-	return l.rooms[key]
 }
 
 // handle serves one client and returns when its process has ended. What goes wrong with it is no matter to others.

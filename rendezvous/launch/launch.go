@@ -39,7 +39,7 @@ type Opts struct {
 
 	StartsPerMinute int           // optional: how often one service may be started
 	MaxRunning      int           // optional: how many servers of one user may run; those with options are their openers', and in inetd style only those with a process count
-	MaxProcesses    int           // optional: how many clients of a server in inetd style are served at once, as one user; others wait
+	MaxProcesses    int           // optional: how many clients of a server in inetd style are served at once, as one user, and half as many of each peer; others wait
 	AcceptTime      time.Duration // optional: how long a started server may take until it accepts
 	IdleTime        time.Duration // optional: how long an instance with options stays announced in inetd style without a client
 }
@@ -58,17 +58,20 @@ type Launcher struct {
 	self   uint32 // this process's effective uid
 	lookup func(uid uint32) (account, error)
 
-	stopTime time.Duration
+	stopTime  time.Duration
+	lobbySize int // how many clients may wait for a process
 
 	starts, failures atomic.Uint64
 	work             sync.WaitGroup // what Close waits for
 
 	mu       sync.Mutex
-	closed   bool                     // guarded by mu
-	services map[string]*service      // guarded by mu: by instance.key
-	procs    map[*process]struct{}    // guarded by mu: all that run
-	rooms    map[string]chan struct{} // guarded by mu: see room
-	warned   map[string]string        // guarded by mu: what was last said of a directory
+	closed   bool                  // guarded by mu
+	services map[string]*service   // guarded by mu: by instance.key
+	procs    map[*process]struct{} // guarded by mu: all that run
+	rooms    map[string]*room      // guarded by mu: see room
+	lobby    []*guest              // guarded by mu
+	waits    map[uint32]int        // guarded by mu: how many clients of a peer are in the lobby
+	warned   map[string]string     // guarded by mu: what was last said of a directory
 }
 
 var _ rendezvous.Launcher = (*Launcher)(nil)
@@ -94,8 +97,8 @@ func New(o Opts) *Launcher {
 	}
 	o.Dirs = dirs
 	return &Launcher{
-		opts: o, self: uint32(unix.Geteuid()), lookup: lookupAccount, stopTime: stopTime,
-		services: map[string]*service{}, procs: map[*process]struct{}{}, rooms: map[string]chan struct{}{}, warned: map[string]string{},
+		opts: o, self: uint32(unix.Geteuid()), lookup: lookupAccount, stopTime: stopTime, lobbySize: lobbySize(),
+		services: map[string]*service{}, procs: map[*process]struct{}{}, rooms: map[string]*room{}, waits: map[uint32]int{}, warned: map[string]string{},
 	}
 }
 

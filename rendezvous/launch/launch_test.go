@@ -445,7 +445,7 @@ exec cat`)
 
 // Clients wait while as many are served as may be; one whose process crashes is no matter to others.
 func TestInetd_ClientsWaitForTheirTurn(t *testing.T) {
-	w := newWorld(t, Opts{MaxProcesses: 2})
+	w := newWorld(t, Opts{MaxProcesses: 4})
 	path := w.script("tcp", "server.inetd", "echo served; read -r x; kill -9 $$")
 	var open []*os.File
 	for range 2 {

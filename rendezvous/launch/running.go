@@ -24,6 +24,7 @@ type running struct {
 	acc    account
 	ann    *rendezvous.Announcement
 	proc   *process // nil in inetd style
+	room   *room    // nil but in inetd style
 
 	sockets sync.Mutex // held while the announcement's are used
 	down    bool       // guarded by sockets: they may be closed
@@ -169,7 +170,11 @@ func (r *running) stop(reason string) {
 	r.stopping.Do(func() {
 		r.l.mu.Lock()
 		r.ending = true
+		waiting := r.l.dismissAll(r)
 		r.l.mu.Unlock()
+		for _, g := range waiting {
+			g.client.Reject()
+		}
 		r.sockets.Lock()
 		r.down = true
 		for _, fd := range r.ann.Listeners() {

@@ -200,6 +200,7 @@ func (l *Launcher) begin(c rendezvous.Caller, in instance, srv *server) (*runnin
 	}
 	r := newRunning(l, c, in, srv, acc, ann)
 	if srv.inetd {
+		r.room = l.room(r.srv, acc.uid)
 		l.opts.Log.Info("service announced", "server", srv.path, "path", in.path.String(), "uid", acc.uid)
 		return r, nil
 	}
