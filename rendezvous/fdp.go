@@ -18,6 +18,7 @@ type unixListener struct {
 	a     *Announcement
 	file  *os.File
 	conn  syscall.RawConn
+	net   uint64 // the network namespace of the socket, which is this process's; see netOf
 	ended chan struct{}
 
 	mu     sync.Mutex
@@ -78,6 +79,11 @@ func (a *Announcement) listenUnix(ctx context.Context) error {
 	}
 	l := &unixListener{a: a, ended: make(chan struct{}), claims: map[string]*unixClaim{}}
 	var err error
+	if l.net, err = netOf(r.fd); err != nil {
+		unix.Close(r.fd)
+		a.host.opts.Unlink(a.socketName())
+		return announceError(a.path, KindOf(err), err)
+	}
 	if l.file, l.conn, err = waitable(r.fd, "listener"); err != nil {
 		a.host.opts.Unlink(a.socketName())
 		return announceError(a.path, KindOf(err), err)
@@ -235,12 +241,29 @@ func (l *unixListener) who(fd int) (Caller, *unixClaim, error) {
 		}
 		c.PID, c.TGID = 0, 0 // it is for a caller who is not waiting any more
 	}
+	if !l.a.host.opts.ForeignNet {
+		net, err := netOf(fd)
+		if err != nil {
+			return c, nil, err
+		}
+		if net != l.net {
+			return c, nil, denied("open", l.a.path, "the client is in another network namespace")
+		}
+	}
 	if l.a.path.Options.Group != nil {
 		if c.Groups, err = peerGroups(fd); err != nil {
 			return c, nil, err
 		}
 	}
 	return c, nil, nil
+}
+
+// netOf tells the network namespace of an AF_UNIX socket, by a number that no other one ever has; an accepted socket is
+// in that of the client's (net/unix/af_unix.c, unix_stream_connect). This is as it was at connect(2), and known of a
+// client that has ended as well, which /proc is not. A client has a socket of this namespace if he was here when he made
+// it, or somebody who was has given it to him.
+func netOf(fd int) (uint64, error) {
+	return unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
 }
 
 // take finds the claim for an accepted connection, and uses it.

@@ -1,8 +1,11 @@
 package rendezvous
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -189,5 +192,75 @@ func TestHost_LocalSocketIsMadeInSpiteOfASignal(t *testing.T) {
 			t.Errorf("the socket: %v", err)
 		}
 		a.Close()
+	}
+}
+
+// Whoever connects to the socket past the Host, from another network namespace, is where his open would fail as well.
+func TestHost_LocalSocketIsForThisNetworkNamespace(t *testing.T) {
+	const python = "/usr/bin/python3"
+	if _, err := os.Stat(python); err != nil {
+		skip(t, "needs python3")
+	}
+	needRoot(t)
+	checkFDs(t)
+	const script = `import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(10)
+s.connect(sys.argv[1])
+try:
+    s.send(b"hello")
+    if sys.argv[2] == "stay":
+        print(s.recv(9).decode(), flush=True)
+except (BrokenPipeError, ConnectionResetError):
+    print("", flush=True)`
+	connect := func(h *Host, flags uintptr, stay string) *exec.Cmd {
+		cmd := exec.Command(python, "-c", script, filepath.Join(h.opts.SocketDir, "convoke-test,sock"), stay)
+		cmd.Dir, cmd.Stderr = "/", os.Stderr
+		cmd.SysProcAttr = credential(1001, 1001)
+		cmd.SysProcAttr.Cloneflags = flags
+		return cmd
+	}
+	for _, foreign := range []bool{false, true} {
+		var log bytes.Buffer
+		h := newHost(t, func(o *HostOpts) {
+			o.ForeignNet = foreign
+			o.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		})
+		a := mustAnnounce(t, h, callerOf(t, 1000), "dev/fdp/local/convoke-test,create")
+		for _, stay := range []string{"stay", "go"} {
+			var out bytes.Buffer
+			cmd := connect(h, unix.CLONE_NEWNET, stay)
+			cmd.Stdout = &out
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if foreign {
+				c := next(t, a)
+				if c.UID != 1001 || readSome(t, c.FD) != "hello" {
+					t.Errorf("foreign namespaces are allowed: got %+v", c.Peer)
+				}
+				unix.Write(c.FD, []byte("served"))
+			}
+			if err := cmd.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			if want := map[bool]string{true: "served\n", false: "\n"}[foreign]; stay == "stay" && out.String() != want {
+				t.Errorf("foreign %v: the client got %q, want %q", foreign, out.String(), want)
+			}
+		}
+		// One of this namespace that has ended is heard.
+		if err := connect(h, 0, "go").Run(); err != nil {
+			t.Fatal(err)
+		}
+		if c := next(t, a); c.UID != 1001 || readSome(t, c.FD) != "hello" {
+			t.Errorf("got %+v", c.Peer)
+		}
+		if a.Ready() {
+			t.Errorf("foreign %v: one client too many", foreign)
+		}
+		a.Close()
+		if told := strings.Count(log.String(), "another network namespace"); told != map[bool]int{true: 0, false: 2}[foreign] {
+			t.Errorf("foreign %v: it was told %d times:\n%s", foreign, told, log.String())
+		}
 	}
 }
