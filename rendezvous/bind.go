@@ -207,7 +207,7 @@ func (a *Announcement) bindOne(at netip.AddrPort) (int, error) {
 			return fd, err
 		}
 		if !a.opts.Raw {
-			if err := tune(fd); err != nil { // what is accepted inherits it
+			if err := tune(fd, false); err != nil { // what is accepted inherits it
 				return fd, err
 			}
 		}

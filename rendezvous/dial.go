@@ -43,7 +43,8 @@ type Conn struct {
 //
 // The socket carries the ids of o.Creds for packet filters and ss(8), if this process is root; else it carries those of
 // this process. TCP_NODELAY is always set: what is written to a stream is written whole, by a shell or in a program's
-// own buffer, and Nagle's delay would only hold up the answer to a request. Keep-alive is as in package net.
+// own buffer, and Nagle's delay would only hold up the answer to a request. Keep-alive is as in package net,
+// but not on loopback.
 //
 // For UDP the socket is connected to the first address for which there is a route, and nothing is sent. With o.Now, a
 // TCP socket is returned as soon as the handshake has begun, with the first address that does not fail at once; its
@@ -170,7 +171,7 @@ func (d *dial) start(to netip.AddrPort) (attempt, error) {
 
 func (d *dial) connect(a *attempt, sa unix.Sockaddr) error {
 	if d.proto == TCP {
-		if err := tune(a.fd); err != nil {
+		if err := tune(a.fd, a.to.Addr().IsLoopback()); err != nil {
 			return err
 		}
 	}
@@ -179,11 +180,9 @@ func (d *dial) connect(a *attempt, sa unix.Sockaddr) error {
 	if err != nil && !pending {
 		return err
 	}
-	local, err := unix.Getsockname(a.fd)
-	if err != nil {
+	if a.local, err = sockname(a.fd); err != nil {
 		return err
 	}
-	a.local = addrPort(local)
 	if a.to.Addr().IsUnspecified() {
 		// To "any" address means to this host, as the kernel has it, by the address that it took for the own end.
 		a.to = netip.AddrPortFrom(a.local.Addr(), a.to.Port())
@@ -199,11 +198,15 @@ func (d *dial) connect(a *attempt, sa unix.Sockaddr) error {
 	if !pending || d.opts.Now {
 		return nil
 	}
-	// On loopback the handshake is over when connect(2) returns.
-	if !writable(a.fd) {
+	// On loopback the handshake is over when connect(2) returns, though it says that it goes on. Asked again it tells the
+	// outcome (net/ipv4/af_inet.c, __inet_stream_connect).
+	switch err = unix.Connect(a.fd, sa); err {
+	case unix.EALREADY, unix.EINPROGRESS, unix.EINTR:
 		return errPending
+	case unix.EISCONN:
+		return nil
 	}
-	return socketError(a.fd)
+	return err
 }
 
 // socketAs is socket(2) with the caller's ids.
@@ -219,16 +222,19 @@ func socketAs(c Creds, family int, proto Proto) (fd int, err error) {
 		socket()
 		return fd, err
 	}
-	if !fsIdentity.run(c, socket) {
+	if !runFS(c, socket) {
 		return -1, unix.EPERM
 	}
 	return fd, err
 }
 
-// tune sets TCP_NODELAY, and keep-alive with the values that package net has.
-func tune(fd int) error {
+// tune sets TCP_NODELAY, and keep-alive with the values that package net has. On loopback that is left out: the kernel
+// that would answer is this one, and it tells the end of a socket at once.
+func tune(fd int, loopback bool) error {
+	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil || loopback {
+		return err
+	}
 	for _, o := range [...]struct{ level, name, value int }{
-		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
 		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
 		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15},

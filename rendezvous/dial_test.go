@@ -135,11 +135,29 @@ func TestDial_ConnectsAndHandsOverABareSocket(t *testing.T) {
 		}
 		checkBare(t, c.FD)
 		for _, o := range []struct{ level, name, want int }{
-			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+			{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 0},
 		} {
 			if got, err := unix.GetsockoptInt(c.FD, o.level, o.name); err != nil || got != o.want {
 				t.Errorf("option %d/%d: got %d, %v, want %d", o.level, o.name, got, err, o.want)
 			}
+		}
+	}
+}
+
+// A peer on another host may vanish without a word.
+func TestDial_KeepsRemoteConnectionsAlive(t *testing.T) {
+	if !inNetNS(t) {
+		return
+	}
+	addAddress(t, "10.9.9.1/32")
+	_, to := listen(t, "10.9.9.1:0")
+	c := mustDial(t, DialOpts{Creds: self}, to)
+	for _, o := range []struct{ level, name, want int }{
+		{unix.IPPROTO_TCP, unix.TCP_NODELAY, 1}, {unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1}, {unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, 15},
+		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, 15}, {unix.IPPROTO_TCP, unix.TCP_KEEPCNT, 9},
+	} {
+		if got, err := unix.GetsockoptInt(c.FD, o.level, o.name); err != nil || got != o.want {
+			t.Errorf("option %d/%d: got %d, %v, want %d", o.level, o.name, got, err, o.want)
 		}
 	}
 }

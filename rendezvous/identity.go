@@ -2,6 +2,8 @@ package rendezvous
 
 import (
 	"runtime"
+	"sync"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,9 +21,12 @@ func (c Creds) valid() bool { return c.UID != noID && c.GID != noID }
 // own reports whether a socket for c can be made as this process is: c is this process, or this process is not root and
 // cannot become anybody else.
 func (c Creds) own() bool {
-	euid := unix.Geteuid()
-	return euid != 0 || c.UID == uint32(euid) && c.GID == uint32(unix.Getegid())
+	id := process()
+	return id.UID != 0 || c.UID == id.UID && c.GID == id.GID
 }
+
+// process is the effective identity of this process, which it does not change. It is asked for once.
+var process = sync.OnceValue(func() Creds { return Creds{UID: uint32(unix.Geteuid()), GID: uint32(unix.Getegid())} })
 
 // An identity is a way for one thread to take the caller's ids. The credentials of Linux belong to the thread; the
 // set*id functions of package syscall change all threads of the process at once, so that every other request would run
@@ -34,8 +39,7 @@ type identity struct {
 // run calls do on a thread that has c's ids, and returns when do has returned; it reports whether the ids could be
 // taken, without which do is not called. It is on a goroutine of its own because a thread that does not get its ids
 // back must not carry anybody's next request: a goroutine that ends while it is locked takes its thread with it, and
-// the caller's goroutine could not be ended. The goroutine costs less than the system calls that it makes, since do
-// mostly runs on the caller's thread while the caller waits.
+// the caller's goroutine could not be ended.
 func (id identity) run(c Creds, do func()) bool {
 	done := make(chan bool, 1)
 	go func() {
@@ -62,11 +66,45 @@ var fsIdentity = identity{
 		return hasFS(c.UID, c.GID)
 	},
 	restore: func() bool {
-		uid, gid := uint32(unix.Geteuid()), uint32(unix.Getegid())
-		setfs(unix.SYS_SETFSUID, uid)
-		setfs(unix.SYS_SETFSGID, gid)
-		return hasFS(uid, gid)
+		id := process()
+		setfs(unix.SYS_SETFSUID, id.UID)
+		setfs(unix.SYS_SETFSGID, id.GID)
+		return hasFS(id.UID, id.GID)
 	},
+}
+
+// runFS is fsIdentity.run on the caller's own goroutine, for a goroutine costs more than all the system calls, where the
+// runtime wakes another thread to look for work. A thread can always have its own fsuid back, unless the kernel has no
+// memory for it or some filter forbids the call. The first is waited for: until then the thread carries nobody. Where the
+// second may be, since the first try of all has failed, it stays with run.
+func runFS(c Creds, do func()) bool { return fsIdentity.runHere(fsWorks(), c, do) }
+
+var fsWorks = sync.OnceValue(func() bool {
+	restored := make(chan bool, 1)
+	id := identity{take: fsIdentity.take, restore: func() bool {
+		ok := fsIdentity.restore()
+		restored <- ok
+		return ok
+	}}
+	return id.run(Creds{UID: overflowUID, GID: overflowUID}, func() {}) && <-restored
+})
+
+func (id identity) runHere(works bool, c Creds, do func()) bool {
+	if !works {
+		return id.run(c, do)
+	}
+	runtime.LockOSThread()
+	defer func() {
+		for wait := time.Millisecond; !id.restore(); wait = min(2*wait, time.Second) {
+			time.Sleep(wait)
+		}
+		runtime.UnlockOSThread()
+	}()
+	took := id.take(c)
+	if took {
+		do()
+	}
+	return took
 }
 
 func setfs(call uintptr, id uint32) uint32 {

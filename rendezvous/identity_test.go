@@ -2,6 +2,7 @@ package rendezvous
 
 import (
 	"os/exec"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -100,12 +101,34 @@ func TestIdentity_ThreadThatIsNotRestoredDies(t *testing.T) {
 	}
 }
 
+// On the caller's own goroutine the thread stays his until it has its ids back, or it is not used at all.
+func TestIdentity_OwnGoroutineWaitsForItsIDs(t *testing.T) {
+	tries, ran := 0, 0
+	id := identity{
+		take:    func(c Creds) bool { return c.UID != noID },
+		restore: func() bool { tries++; return tries > 3 },
+	}
+	if !id.runHere(true, Creds{}, func() { ran++ }) || ran != 1 || tries != 4 {
+		t.Errorf("ran %d times, restored at try %d", ran, tries)
+	}
+	if id.runHere(true, Creds{UID: noID}, func() { ran++ }) || ran != 1 || tries != 5 {
+		t.Errorf("ids not taken: ran %d times, restored at try %d", ran, tries)
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if own := unix.Gettid(); !id.runHere(false, Creds{}, func() { ran = unix.Gettid() }) || ran == own {
+		t.Errorf("ran on the thread %d of the caller, where ids may not come back", own)
+	}
+}
+
 func TestIdentity_WhatCannotBeTakenIsNotUsed(t *testing.T) {
 	needRoot(t)
 	// 2^32-1 is the one uid that no thread can take.
 	for _, c := range []Creds{{UID: noID, GID: 5}, {UID: 5, GID: noID}} {
-		if fsIdentity.run(c, func() { t.Errorf("%+v: ran", c) }) {
-			t.Errorf("%+v: was taken", c)
+		for _, run := range []func(Creds, func()) bool{fsIdentity.run, runFS} {
+			if run(c, func() { t.Errorf("%+v: ran", c) }) {
+				t.Errorf("%+v: was taken", c)
+			}
 		}
 	}
 	groups := make([]uint32, 1<<16+1) // more than NGROUPS_MAX

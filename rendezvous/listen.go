@@ -115,14 +115,13 @@ func (l *listener) accept() error {
 		var failure error
 		l.one.Lock()
 		err := l.conn.Control(func(fd uintptr) {
-			if !readable(int(fd)) {
-				return
-			}
 			take := func() { got, failure = acceptAll(int(fd)) }
 			creds := l.a.caller.Creds()
-			if creds.own() {
+			switch {
+			case creds.own():
 				take()
-			} else if !fsIdentity.run(creds, take) {
+			case !readable(int(fd)): // the identity would be taken for nothing
+			case !runFS(creds, take):
 				failure = unix.EPERM
 			}
 		})
@@ -143,10 +142,10 @@ func (l *listener) accept() error {
 // packet filters go.
 func acceptAll(l int) (got []accepted, err error) {
 	for range acceptBatch {
-		fd, from, err := unix.Accept4(l, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+		fd, from, err := accept4(l)
 		switch err {
 		case nil:
-			got = append(got, accepted{fd, addrPort(from)})
+			got = append(got, accepted{fd, from})
 		case unix.EAGAIN:
 			return got, nil
 		case unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EBADF, unix.EINVAL:
