@@ -151,40 +151,39 @@ func TestAnnounced_ThousandClientsAtOnce(t *testing.T) {
 	const clients = 1000
 	needFiles(t, 4*clients)
 	n := start(t)
-	// A thread for each client: a thousand processes are more than a small machine has room for.
-	srv := n.Spawn(daemon.U1000, "python3", "-c", `
-import os, threading
-fd = os.open("dev/tcp/local/thousand,create", os.O_RDONLY)
-print("announced", flush=True)
-def serve(id):
-    d = os.open("conn/%s/data" % id, os.O_RDWR)
-    while True:
-        b = os.read(d, 100)
-        if not b: break
-        os.write(d, b)
-    os.close(d)
-while True: threading.Thread(target=serve, args=(os.read(fd, 200).split()[0].decode(),)).start()`)
+	// The echo server that the manual shows: a cat for each client.
+	srv := n.Spawn(daemon.U1000, "dash", "-c", `exec 9<dev/tcp/local/thousand,create
+echo announced
+while read -r id rest <&9; do cat <conn/$id/data >conn/$id/data 9<&- & done`)
 	srv.Expect("announced")
 	many := n.Spawn(daemon.U1001, "python3", "-c", `
 import os, resource, sys, threading
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-n, fds, done, go = int(sys.argv[1]), [], [], threading.Event()
-def opener(k):
-    go.wait()
-    for i in range(k): fds.append(os.open("dev/tcp/local/thousand", os.O_RDWR))
-ts = [threading.Thread(target=opener, args=(n // 50,)) for i in range(50)]
+n, fds, done = int(sys.argv[1]), [], []
+gate = threading.Barrier(n)
+def opener():
+    gate.wait()
+    fds.append(os.open("dev/tcp/local/thousand", os.O_RDWR))
+threading.stack_size(256 * 1024)
+ts = [threading.Thread(target=opener) for i in range(n)]
 for t in ts: t.start()
-go.set()
-for t in ts: t.join()
+# Each hundred says that it goes on.
+for i, t in enumerate(ts):
+    t.join()
+    if i % 100 == 0: print("opening", flush=True)
+print("connected", len(fds), flush=True)
 for i, fd in enumerate(fds): os.write(fd, b"%08d" % i)
 for i, fd in enumerate(fds):
     b = b""
     while len(b) < 8: b += os.read(fd, 8 - len(b))
     if b == b"%08d" % i: done.append(i)
-print(len(done), flush=True)`, fmt.Sprint(clients))
-	if got := many.Line(); got != fmt.Sprint(clients) {
-		t.Errorf("%s of %d clients had their answer; stderr %.1000q", got, clients, many.Stderr())
+    if i % 100 == 0: print("reading", flush=True)
+print("answered", len(done), flush=True)`, fmt.Sprint(clients))
+	for _, word := range []string{"connected", "answered"} {
+		if got, want := many.Expect(word), fmt.Sprint(word, " ", clients); got != want {
+			t.Errorf("got %q, want %q; stderr %.1000q", got, want, many.Stderr())
+		}
 	}
 	many.Ends(daemon.Bound)
 	waitMetric(t, n, "convoke_connections", 0)
