@@ -35,6 +35,7 @@ func TestNode_LeaveThenJoinAgain(t *testing.T) {
 		}
 		wantStates(t, 0, "node2:alive", two)
 		wantStates(t, 2*time.Second, "node1:alive node2:left", one)
+		time.Sleep(time.Second) // a probe that memberlist was in the middle of may end
 		dials := net.dialsTo(at(1))
 		time.Sleep(5 * time.Minute)
 		wantStates(t, 0, "node2:alive", two)
