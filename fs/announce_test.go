@@ -16,6 +16,7 @@ const as = "setpriv --clear-groups --reuid=%d --regid=%d "
 func asUser(uid int) string { return fmt.Sprintf(as, uid, uid) }
 
 func TestAnnounce_ShellEchoServer(t *testing.T) {
+	needRoot(t)
 	m := mountTree(t)
 	m.want(`exec 9<dev/tcp/local/echo,create
 while read -r id rest <&9; do cat <conn/$id/data >conn/$id/data 9<&- & done & server=$!
@@ -26,6 +27,7 @@ exec 3<&- 4<&-; kill $server; wait; until [ -z "$(ls conn)" ]; do sleep 0.05; do
 }
 
 func TestAnnounce_ALineSaysWhoWaits(t *testing.T) {
+	needRoot(t)
 	m := mountTree(t)
 	m.want(`exec 9<dev/tcp/local/svc,create
 exec 3<>dev/tcp/local/svc; read -r id host node pid uid gid <&9
@@ -39,6 +41,7 @@ read -r id host node pid uid gid <&9; [ $pid = $client ] && echo $host $node $ui
 }
 
 func TestAnnounce_RefusalsHaveTheirNumbers(t *testing.T) {
+	needRoot(t)
 	m := mountTree(t)
 	m.wantPython("EROFS EROFS EROFS EINVAL ENOENT\nEADDRINUSE EADDRINUSE EACCES\nEACCES\nEINVAL ESPIPE\n", `
 import errno, os
@@ -78,6 +81,7 @@ exec 3<&-; echo reject >conn/$c/ctl; echo hangup >conn/$id/ctl; cat <&9; ls conn
 }
 
 func TestAnnounce_NamesHaveOwnerAndMode(t *testing.T) {
+	needRoot(t)
 	m := mountTree(t)
 	m.want(asUser(1000)+`sh -c 'exec 9<dev/tcp/local/open,create 8<dev/tcp/local/mine,user,create 7<dev/tcp/local/ours,group=1000,night,create 6<dev/udp/local/dgram,create
 ls dev/tcp/local dev/udp/local; ls dev/tcp/web2
@@ -204,6 +208,7 @@ assert len(line.split()) == 6; print('rest')
 }
 
 func TestAnnounce_DatagramsOfEachRemoteAddressAreAClient(t *testing.T) {
+	needRoot(t)
 	m := mountTree(t)
 	m.wantPython("127.0.0.1 True\none\ntwo\nreply True\nt\nhree\n-|OUT\nother\nshut\n", pollWords+`
 import socket, time
@@ -227,6 +232,7 @@ print('shut')
 }
 
 func TestAnnounce_ALocalServiceHasThreeForms(t *testing.T) {
+	needRoot(t)
 	m := mountTree(t)
 	m.wantPython("['svc']\n-rw-rw-rw- srw-rw-rw-\nlocal web1 True 0 0\nhello\nEXIST\nlocal True 0 0\nover the socket\n-rw------- srw-------\n[]\n", bindWords+`
 import stat, struct
@@ -285,6 +291,7 @@ n = len(os.listdir('conn')); print('as many' if n == 1025 else n)
 }
 
 func TestAnnounce_AtItsLimitOfStreamsAServerIsToldAsByAccept(t *testing.T) {
+	needRoot(t)
 	m := mountTree(t, func(o *Opts) {
 		if err := o.Quota.Set("streams 1000 1"); err != nil {
 			t.Fatal(err)
@@ -306,6 +313,7 @@ print(len(os.read(fd, 100).split()))
 }
 
 func TestAnnounce_OneUserHasOnlySoMany(t *testing.T) {
+	needRoot(t)
 	m := mountTree(t, func(o *Opts) {
 		if err := o.Quota.Set("announcements 1000 2"); err != nil {
 			t.Fatal(err)

@@ -157,6 +157,18 @@ func (m *mounted) onTag(f func()) {
 	}()
 }
 
+// needRoot skips a test that acts as several users, or as root, where nobody else can.
+func needRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		return
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatal("needs root")
+	}
+	t.Skip("needs root")
+}
+
 // needFuse skips a test where nothing can be mounted; in CI that is a failure.
 func needFuse(t *testing.T) {
 	t.Helper()

@@ -147,6 +147,9 @@ func tryAll(t *testing.T, n *daemon.Node, vars map[string]string, title string, 
 				t.Fatalf("convokefs(4) lists %s, which is not tried", name)
 			}
 			daemon.Need(t, try.needs)
+			if strings.Contains(try.script, "uid = root") {
+				daemon.Need(t, "root")
+			}
 			vars := maps.Clone(vars)
 			vars["TMP"] = t.TempDir()
 			if name == "static Go" {

@@ -29,6 +29,9 @@ var shells = map[string][]string{
 	"busybox": {"busybox", "sh"},
 }
 
+// ofRoot are the sessions in which root and another user meet.
+var ofRoot = []string{"announce.txt", "fdp.txt", "udp.txt"}
+
 // sessionTime is far above what a session takes, for machines that are busy.
 const sessionTime = 30 * time.Second
 
@@ -63,6 +66,9 @@ func TestSessions_PrintWhatTheySay(t *testing.T) {
 			t.Run(strings.TrimSuffix(file, ".txt")+"/"+shell, func(t *testing.T) {
 				t.Parallel()
 				daemon.Need(t, argv[0])
+				if slices.Contains(ofRoot, file) {
+					daemon.Need(t, "root")
+				}
 				n, vars := start(t, strings.HasPrefix(file, "cluster"))
 				maps.Copy(vars, servers(t))
 				check(t, file, shell, steps, vars, runScript(t, n, argv, vars, script(steps)))
