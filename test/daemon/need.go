@@ -1,12 +1,12 @@
 package daemon
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"sync"
 	"testing"
+
+	"github.com/convoke-fs/convoke/test/netns"
 )
 
 // Need skips the test where this machine has not what it needs, and says why. Where the environment has CI, that is a
@@ -44,27 +44,8 @@ func missing(thing string) error {
 		}
 		return nil
 	case "netns":
-		return netns()
+		return netns.Usable()
 	}
 	_, err := exec.LookPath(thing)
 	return err
 }
-
-// netns tries once whether namespaces and their links can be made.
-var netns = sync.OnceValue(func() error {
-	if os.Geteuid() != 0 {
-		return errors.New("only root makes network namespaces")
-	}
-	if _, err := exec.LookPath("nsenter"); err != nil {
-		return err
-	}
-	name := fmt.Sprintf("cv%d-try", os.Getpid())
-	if err := ip("netns", "add", name); err != nil {
-		return err
-	}
-	defer ip("netns", "del", name)
-	if err := ip("-n", name, "link", "add", "name", "br0", "type", "bridge"); err != nil {
-		return err
-	}
-	return ip("-n", name, "link", "add", "name", "v0", "type", "veth", "peer", "name", "v1")
-})
