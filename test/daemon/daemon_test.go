@@ -1,12 +1,14 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 func TestMain(m *testing.M) { os.Exit(Main(m)) }
@@ -68,5 +70,56 @@ func TestFinish_TellsTheSignal(t *testing.T) {
 	n := Start(t, Opts{})
 	if r := n.Sh("kill -TERM $$"); r.Code != 128+int(syscall.SIGTERM) {
 		t.Errorf("got %+v", r)
+	}
+}
+
+func TestHost_LosesOneWayAndResets(t *testing.T) {
+	Need(t, "netns", "nft")
+	w := NewNet(t, 2)
+	a, b := w.Hosts[0], w.Hosts[1]
+	s := b.Serve()
+	dial := func(d time.Duration) (c net.Conn, err error) {
+		a.In(func() { c, err = net.DialTimeout("tcp", net.JoinHostPort(b.Addr, fmt.Sprint(s.Port)), d) })
+		if err == nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		return c, err
+	}
+	c, err := dial(Bound)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := s.Accept()
+	buf := make([]byte, 1)
+
+	// What a says is lost, and what b says arrives.
+	a.must(b.Lose(a.Host))
+	if _, err := dial(300 * time.Millisecond); err == nil {
+		t.Error("b hears a, whose packets it loses")
+	}
+	if _, err := server.Write([]byte("y")); err != nil {
+		t.Fatal(err)
+	}
+	c.SetReadDeadline(time.Now().Add(Bound))
+	if _, err := c.Read(buf); err != nil || buf[0] != 'y' {
+		t.Errorf("a got %q, %v from b", buf, err)
+	}
+	a.must(b.HearAll())
+	if _, err := dial(Bound); err != nil {
+		t.Errorf("healed: %v", err)
+	}
+	a.must(b.Reset(a.Host))
+	if _, err := dial(Bound); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("got %v, want a reset", err)
+	}
+	if _, err := c.Write([]byte("z")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(buf); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v of an old connection, want a reset", err)
+	}
+	a.must(b.Keep(a.Host))
+	if _, err := dial(Bound); err != nil {
+		t.Errorf("kept: %v", err)
 	}
 }

@@ -19,12 +19,14 @@ type Net struct {
 	Hosts []*Host
 }
 
-// A Host is one network namespace.
+// A Host is one network namespace. Its methods are for one goroutine at a time.
 type Host struct {
 	net  *Net
 	NS   string // name of the namespace, for ip netns
 	Addr string // of eth0, in 10.77.0.0/24
 	port string // its end at the switch
+
+	filtered bool // it has a packet filter
 }
 
 var nets atomic.Int64
