@@ -2,15 +2,21 @@ package cluster
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"syscall"
+	"time"
 )
 
 const (
@@ -133,6 +139,93 @@ func (k *Key) SessionCA(cluster string) [][]byte {
 // to anybody.
 func (k *Key) Fingerprint(cluster string) string {
 	return hex.EncodeToString(derive(k.keys[0], cluster, "convoke/1 fingerprint", 4))
+}
+
+// Certificates are valid at any time of any clock: a host without a battery
+// starts in 1970.
+var (
+	certBegin = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	certEnd   = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	certNow   = time.Date(2050, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// SessionTLS makes what both sides of a session between the daemons of a cluster
+// need. Both show a certificate by the cluster's authority, which everybody who
+// has the key can derive and nobody else. The node's own is new at each call,
+// issued by the first key, and names "convoke" first and then the node; those of
+// others may be issued by any of the keys. The host's clock is not asked.
+//
+// The error is ErrInvalid for a name that no node or cluster can have.
+func (k *Key) SessionTLS(cluster, node string) (*tls.Config, error) {
+	if !validName(cluster) {
+		return nil, fmt.Errorf("cluster name %q: %w", cluster, ErrInvalid)
+	}
+	if !validName(node) {
+		return nil, fmt.Errorf("node name %q: %w", node, ErrInvalid)
+	}
+	accepted := x509.NewCertPool()
+	var issuer *x509.Certificate
+	var issuerKey ed25519.PrivateKey
+	for _, seed := range k.SessionCA(cluster) {
+		key := ed25519.NewKeyFromSeed(seed)
+		ca, err := sessionCA(key)
+		if err != nil {
+			return nil, err
+		}
+		accepted.AddCert(ca)
+		if issuer == nil {
+			issuer, issuerKey = ca, key
+		}
+	}
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		return nil, fmt.Errorf("session certificate: %w", err)
+	}
+	leaf, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(public[:8]), // nobody looks at it, but it should differ
+		Subject:      pkix.Name{CommonName: node},
+		DNSNames:     []string{sessionName, node},
+		NotBefore:    certBegin,
+		NotAfter:     certEnd,
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, issuer, public, issuerKey)
+	if err != nil {
+		return nil, fmt.Errorf("session certificate: %w", err)
+	}
+	return &tls.Config{
+		MinVersion:             tls.VersionTLS13,
+		Certificates:           []tls.Certificate{{Certificate: [][]byte{leaf}, PrivateKey: private}},
+		ServerName:             sessionName,
+		RootCAs:                accepted,
+		ClientAuth:             tls.RequireAndVerifyClientCert,
+		ClientCAs:              accepted,
+		SessionTicketsDisabled: true,
+		Time:                   func() time.Time { return certNow },
+	}, nil
+}
+
+// sessionName is in every node's certificate: which node it is, HELLO says.
+const sessionName = "convoke"
+
+// sessionCA makes the certificate of an authority. It is the same at each node
+// and never travels; its name says nothing, since strangers are told it.
+func sessionCA(key ed25519.PrivateKey) (*x509.Certificate, error) {
+	ca := &x509.Certificate{
+		SerialNumber:          big.NewInt(1),
+		Subject:               pkix.Name{CommonName: sessionName},
+		NotBefore:             certBegin,
+		NotAfter:              certEnd,
+		KeyUsage:              x509.KeyUsageCertSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, ca, ca, key.Public(), key)
+	if err != nil {
+		return nil, fmt.Errorf("session authority: %w", err)
+	}
+	return x509.ParseCertificate(der)
 }
 
 // String hides the key.

@@ -2,16 +2,26 @@ package cluster
 
 import (
 	"bytes"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func TestReadKeyFile(t *testing.T) {
@@ -167,6 +177,203 @@ func TestNewKey_IsReadable(t *testing.T) {
 	}
 	if _, err := ParseKey(a); err != nil {
 		t.Error(err)
+	}
+}
+
+// greet lets a client and a server of two configurations meet, and tells what
+// each says of the other. A pipe in memory does for those who agree; refusals
+// need the buffers of a socket, since both may write at the same time.
+func greet(t *testing.T, client, server *tls.Config) (clientErr, serverErr error, clientSees, serverSees *x509.Certificate) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	a, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return greetOver(a, b, client, server)
+}
+
+func greetOver(a, b net.Conn, client, server *tls.Config) (clientErr, serverErr error, clientSees, serverSees *x509.Certificate) {
+	c, s := tls.Client(a, client), tls.Server(b, server)
+	done := make(chan error, 1)
+	go func() {
+		err := s.Handshake()
+		if err == nil {
+			_, err = s.Write([]byte("x")) // a client learns only now that it was taken
+		}
+		b.Close()
+		done <- err
+	}()
+	clientErr = c.Handshake()
+	if clientErr == nil {
+		_, clientErr = io.ReadFull(c, make([]byte, 1))
+	}
+	a.Close()
+	serverErr = <-done
+	peer := func(c *tls.Conn) *x509.Certificate {
+		if certs := c.ConnectionState().PeerCertificates; len(certs) > 0 {
+			return certs[0]
+		}
+		return nil
+	}
+	return clientErr, serverErr, peer(c), peer(s)
+}
+
+func sessionTLS(t *testing.T, keys []byte, cluster, node string) *tls.Config {
+	t.Helper()
+	c, err := mustKey(keys).SessionTLS(cluster, node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestSessionTLS_WhoMeets(t *testing.T) {
+	older, newer, foreign := NewKey(), NewKey(), NewKey()
+	both := func(a, b []byte) []byte { return slices.Concat(a, b) }
+	for _, tt := range []struct {
+		name     string
+		keys     [2][]byte
+		clusters [2]string
+		ok       bool
+	}{
+		{"one key", [2][]byte{older, older}, [2]string{"c", "c"}, true},
+		{"another key", [2][]byte{older, foreign}, [2]string{"c", "c"}, false},
+		{"another cluster", [2][]byte{older, older}, [2]string{"c", "d"}, false},
+		{"rotation, first step", [2][]byte{older, both(older, newer)}, [2]string{"c", "c"}, true},
+		{"rotation, second step", [2][]byte{both(older, newer), both(newer, older)}, [2]string{"c", "c"}, true},
+		{"rotation, last step", [2][]byte{both(newer, older), newer}, [2]string{"c", "c"}, true},
+		{"a step left out", [2][]byte{older, newer}, [2]string{"c", "c"}, false},
+		{"the old key after the rotation", [2][]byte{both(older, newer), newer}, [2]string{"c", "c"}, false},
+		{"a second key does not help a stranger", [2][]byte{both(foreign, older), older}, [2]string{"c", "c"}, false},
+	} {
+		for _, swap := range []bool{false, true} {
+			a, b := sessionTLS(t, tt.keys[0], tt.clusters[0], "a"), sessionTLS(t, tt.keys[1], tt.clusters[1], "b")
+			if swap {
+				a, b = b, a
+			}
+			cerr, serr, _, _ := greet(t, a, b)
+			if got := cerr == nil && serr == nil; got != tt.ok {
+				t.Errorf("%s, swapped %v: client %v, server %v, want ok %v", tt.name, swap, cerr, serr, tt.ok)
+			}
+			if !tt.ok && cerr == nil {
+				t.Errorf("%s, swapped %v: the client believes that it is in", tt.name, swap)
+			}
+		}
+	}
+}
+
+func TestSessionTLS_TellsTheNode(t *testing.T) {
+	key := NewKey()
+	for _, node := range []string{"a", "node_1.x", "node.", "A-", "convoke", strings.Repeat("n", maxName)} {
+		cerr, serr, server, client := greet(t, sessionTLS(t, key, "c", "me"), sessionTLS(t, key, "c", node))
+		if cerr != nil || serr != nil {
+			t.Errorf("%s: client %v, server %v", node, cerr, serr)
+			continue
+		}
+		if want := []string{"convoke", node}; !slices.Equal(server.DNSNames, want) {
+			t.Errorf("the server is %q, want %q", server.DNSNames, want)
+		}
+		if want := []string{"convoke", "me"}; !slices.Equal(client.DNSNames, want) {
+			t.Errorf("the client is %q, want %q", client.DNSNames, want)
+		}
+	}
+	k := mustKey(key)
+	for _, bad := range []string{"", "a b", "*", "x/y", strings.Repeat("n", maxName+1)} {
+		if _, err := k.SessionTLS("c", bad); !errors.Is(err, ErrInvalid) {
+			t.Errorf("node %q: %v, want ErrInvalid", bad, err)
+		}
+		if _, err := k.SessionTLS(bad, "n"); !errors.Is(err, ErrInvalid) {
+			t.Errorf("cluster %q: %v, want ErrInvalid", bad, err)
+		}
+	}
+}
+
+// The host's clock is that of the configuration's Time, so what a clock of 1970
+// or 2100 would say is asked of the certificates themselves.
+func TestSessionTLS_AsksNoClock(t *testing.T) {
+	key := NewKey()
+	c := sessionTLS(t, key, "c", "n")
+	if c.Time == nil {
+		t.Fatal("the host's clock is asked")
+	}
+	now := c.Time()
+	for _, raw := range c.Certificates[0].Certificate {
+		cert, err := x509.ParseCertificate(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now.Before(cert.NotBefore) || now.After(cert.NotAfter) || now != c.Time() {
+			t.Errorf("valid from %v to %v, but it is always %v", cert.NotBefore, cert.NotAfter, now)
+		}
+	}
+	// With the clock of 1970 in its place a handshake fails, so the test sees a
+	// configuration that asks it.
+	wrong := c.Clone()
+	wrong.Time = func() time.Time { return time.Unix(0, 0) }
+	if cerr, serr, _, _ := greet(t, wrong, c); cerr == nil && serr == nil {
+		t.Error("a certificate from 2000 on is valid in 1970")
+	}
+	// synctest's clock begins in 2000, and can be put to 2100.
+	for _, ahead := range []time.Duration{0, 100 * 365 * 24 * time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			time.Sleep(ahead)
+			a, b := net.Pipe()
+			if cerr, serr, _, _ := greetOver(a, b, sessionTLS(t, key, "c", "a"), sessionTLS(t, key, "c", "b")); cerr != nil || serr != nil {
+				t.Errorf("%v: client %v, server %v", time.Now(), cerr, serr)
+			}
+		})
+	}
+}
+
+func TestSessionTLS_RefusesLess(t *testing.T) {
+	key := NewKey()
+	server := sessionTLS(t, key, "c", "server")
+	old := sessionTLS(t, key, "c", "client")
+	old.MinVersion, old.MaxVersion = tls.VersionTLS12, tls.VersionTLS12
+	if cerr, serr, _, _ := greet(t, old, server); cerr == nil || serr == nil {
+		t.Errorf("TLS 1.2: client %v, server %v", cerr, serr)
+	}
+	anonymous := sessionTLS(t, key, "c", "client")
+	anonymous.Certificates = nil
+	if cerr, serr, _, _ := greet(t, anonymous, server); cerr == nil || serr == nil {
+		t.Errorf("no certificate: client %v, server %v", cerr, serr)
+	}
+	if server.InsecureSkipVerify || !server.SessionTicketsDisabled || server.ClientAuth != tls.RequireAndVerifyClientCert {
+		t.Error("tickets are on, or somebody is not asked who it is")
+	}
+	// The certificate of one node is no authority.
+	leaf, err := x509.ParseCertificate(server.Certificates[0].Certificate[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, private, _ := ed25519.GenerateKey(nil)
+	forged, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{"convoke", "other"}, NotBefore: certBegin, NotAfter: certEnd,
+	}, leaf, public, server.Certificates[0].PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forger := sessionTLS(t, key, "c", "client")
+	forger.Certificates = []tls.Certificate{{Certificate: [][]byte{forged, leaf.Raw}, PrivateKey: private}}
+	if cerr, serr, _, _ := greet(t, forger, server); cerr == nil || serr == nil {
+		t.Errorf("issued by a node: client %v, server %v", cerr, serr)
+	}
+}
+
+func TestSessionTLS_IsFresh(t *testing.T) {
+	key := NewKey()
+	a, b := sessionTLS(t, key, "c", "n"), sessionTLS(t, key, "c", "n")
+	if bytes.Equal(a.Certificates[0].Certificate[0], b.Certificates[0].Certificate[0]) {
+		t.Error("two calls give one certificate")
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 // The files of a state folder.
 const (
 	identityFile = "node"  // number and boot counter
+	ringFile     = "ring"  // ceiling of the ring numbers
 	peersFile    = "peers" // whom we have met
 	lockFile     = "lock"  // held by the daemon that uses the folder
 )
@@ -120,6 +121,34 @@ func (s *stateDir) save(me identity) error {
 	return s.write(identityFile, formatIdentity(me))
 }
 
+// ceiling reads the highest ring number that this node may have used or promised
+// in its lives before; 0 when there is none. It is read once, at the start.
+func (s *stateDir) ceiling() (uint64, error) {
+	if s.path == "" {
+		return 0, nil
+	}
+	path := filepath.Join(s.path, ringFile)
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("state: %w", err)
+	}
+	ceiling, err := parseCeiling(text)
+	if err != nil {
+		return 0, fmt.Errorf("state %s: %w", path, err)
+	}
+	return ceiling, nil
+}
+
+// saveCeiling makes a ceiling durable before it returns. After an error the file
+// holds the one before, or this one; the caller tries again. It is called from
+// one goroutine at a time.
+func (s *stateDir) saveCeiling(ceiling uint64) error {
+	return s.write(ringFile, formatCeiling(ceiling))
+}
+
 // write replaces a file of the folder as a whole: after a crash it is the old
 // one or the new one.
 func (s *stateDir) write(name string, text []byte) error {
@@ -171,6 +200,24 @@ func parseIdentity(text []byte) (identity, error) {
 		return identity{}, fmt.Errorf("%w: the file is damaged; restore it, or remove it to start as a new member", ErrInvalid)
 	}
 	return me, nil
+}
+
+// The file of the ceiling has the same kind of form.
+const ceilingForm = "convoke ring 1\nceiling %d\nend\n"
+
+func formatCeiling(ceiling uint64) []byte {
+	return fmt.Appendf(nil, ceilingForm, ceiling)
+}
+
+// parseCeiling reads what formatCeiling writes and nothing else. A damaged file
+// is an error and not 0: the node would give old rings' numbers to new ones.
+func parseCeiling(text []byte) (uint64, error) {
+	var ceiling uint64
+	n, err := fmt.Sscanf(string(text), ceilingForm, &ceiling)
+	if err != nil || n != 1 || !bytes.Equal(formatCeiling(ceiling), text) {
+		return 0, fmt.Errorf("%w: the file is damaged; restore it, or remove it while other members run, of whom its content is learned", ErrInvalid)
+	}
+	return ceiling, nil
 }
 
 // firstID chooses a node's number: the last 16 bits of its address, which are

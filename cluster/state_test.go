@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -135,6 +137,107 @@ func TestState_DamagedFileIsAnError(t *testing.T) {
 			t.Errorf("%q was changed to %q", text, now)
 		}
 	}
+}
+
+func TestState_CeilingIsKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	for _, want := range []uint64{0, 1024, math.MaxUint64} {
+		s, err := openState(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want != 0 {
+			if err := s.saveCeiling(want); err != nil {
+				t.Errorf("save %d: %v", want, err)
+			}
+		}
+		s.close()
+		if s, err = openState(dir); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.ceiling(); got != want || err != nil {
+			t.Errorf("ceiling %d, %v, want %d", got, err, want)
+		}
+		s.close()
+	}
+	fi, err := os.Stat(filepath.Join(dir, ringFile))
+	if err != nil || fi.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v, want mode 0600", fi, err)
+	}
+}
+
+func TestState_CeilingWithoutAFolder(t *testing.T) {
+	s, err := openState("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.saveCeiling(5); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.ceiling(); got != 0 || err != nil {
+		t.Errorf("%d, %v, want 0: nothing is kept", got, err)
+	}
+}
+
+func TestState_DamagedCeilingIsAnError(t *testing.T) {
+	for _, text := range []string{
+		"", "convoke ring 1\nceiling 7\n", "convoke ring 1\nceiling 7\nend", "convoke ring 2\nceiling 7\nend\n",
+		"convoke ring 1\nceiling -7\nend\n", "convoke ring 1\nceiling 07\nend\n", "convoke ring 1\nceiling 7\nend\nmore\n",
+		"convoke ring 1\nceiling 18446744073709551616\nend\n", strings.Repeat("\x00", 40),
+	} {
+		s := &stateDir{path: t.TempDir()}
+		path := filepath.Join(s.path, ringFile)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.ceiling(); !errors.Is(err, ErrInvalid) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%q: %d, %v, want ErrInvalid that names the file", text, got, err)
+		}
+		if now, _ := os.ReadFile(path); string(now) != text {
+			t.Errorf("%q was changed to %q", text, now)
+		}
+	}
+}
+
+// What cannot be written is told each time, leaves the old ceiling whole, and
+// goes through once it can. A folder in the place of the new file refuses every
+// user, root too.
+func TestState_CeilingThatCannotBeSaved(t *testing.T) {
+	s := &stateDir{path: t.TempDir()}
+	if err := s.saveCeiling(1024); err != nil {
+		t.Fatal(err)
+	}
+	block := filepath.Join(s.path, ringFile+".new")
+	if err := os.Mkdir(block, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.saveCeiling(2048); !errors.Is(err, syscall.EISDIR) {
+			t.Errorf("%v, want EISDIR", err)
+		}
+		if got, err := s.ceiling(); got != 1024 || err != nil {
+			t.Errorf("%d, %v, want the old 1024", got, err)
+		}
+	}
+	if err := os.Remove(block); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.saveCeiling(2048); err != nil {
+		t.Error(err)
+	}
+	if got, err := s.ceiling(); got != 2048 || err != nil {
+		t.Errorf("%d, %v, want 2048", got, err)
+	}
+}
+
+func FuzzParseCeiling(f *testing.F) {
+	f.Add([]byte("convoke ring 1\nceiling 7\nend\n"))
+	f.Add([]byte("convoke ring 1\nceiling -7\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		if c, err := parseCeiling(text); err == nil && !bytes.Equal(formatCeiling(c), text) {
+			t.Fatalf("%q is read as %d", text, c)
+		}
+	})
 }
 
 func FuzzParseIdentity(f *testing.F) {
