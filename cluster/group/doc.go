@@ -66,6 +66,6 @@
 // The engine calls Deliver, Install and State with its mutex held, and Submit
 // takes that mutex, so nothing here calls Submit with a lock held or from
 // within those three: what they want to submit waits for Flush. The order of
-// locks is: the engine's, Groups.mu or Groups.lmu (never both), a feed's,
+// locks is: the engine's, Groups.mu, Groups.lmu, a feed's,
 // Groups.wmu.
 package group

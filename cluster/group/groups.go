@@ -108,8 +108,30 @@ func New(c Config) *Groups {
 // Close ends all calls that wait, with ESHUTDOWN, and gives all members of this
 // node the end of file. It orders nothing: that the node is gone says the same.
 func (g *Groups) Close() {
+	g.end(true)
+	g.Room()
+	g.Flush()
+}
+
+// Reset makes this node another one, with the key self, and without any group:
+// calls that wait end with ESHUTDOWN, and members of this node get the end of
+// file, as if it had been started anew. It is the engine's, as Install is.
+func (g *Groups) Reset(self ring.NK) {
+	g.end(false)
+	g.mu.Lock()
 	g.lmu.Lock()
-	g.closed = true
+	g.conf.Self = self // read by the engine's calls and with lmu
+	g.lmu.Unlock()
+	g.table = newTable()
+	g.mu.Unlock()
+	g.view = Record{}
+}
+
+// end ends everything of this node's processes.
+func (g *Groups) end(closed bool) {
+	g.lmu.Lock()
+	defer g.lmu.Unlock()
+	g.closed = closed
 	for _, m := range g.locals {
 		m.decide(syscall.ESHUTDOWN)
 	}
@@ -130,9 +152,6 @@ func (g *Groups) Close() {
 	clear(g.feeds)
 	clear(g.byUID)
 	clear(g.asked)
-	g.lmu.Unlock()
-	g.Room()
-	g.Flush()
 }
 
 // Flush submits what the calls before it could not, and wakes those for whom

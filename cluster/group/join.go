@@ -62,7 +62,7 @@ func (g *Groups) enter(name string, c Caller) (*Member, error) {
 	}
 	for g.inc++; g.locals[g.inc] != nil; g.inc++ {
 	}
-	m := &Member{answer: answer{done: make(chan struct{})}, g: g, feed: f, inc: g.inc, caller: c}
+	m := &Member{answer: answer{done: make(chan struct{})}, g: g, feed: f, inc: g.inc, caller: c, node: g.conf.Self.ID}
 	g.locals[m.inc] = m
 	g.byUID[c.UID]++
 	f.users++

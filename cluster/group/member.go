@@ -15,6 +15,7 @@ type Member struct {
 	feed   *feed
 	inc    uint32
 	caller Caller
+	node   uint32 // this one, when it joined
 	n      uint32 // set before the answer
 
 	closed atomic.Bool // no Send any more
@@ -37,7 +38,7 @@ type Member struct {
 
 // ID tells which member this is.
 func (m *Member) ID() Process {
-	return Process{Node: m.g.conf.Self.ID, PID: uint32(m.caller.PID), N: m.n}
+	return Process{Node: m.node, PID: uint32(m.caller.PID), N: m.n}
 }
 
 // ownAppend is from which size on the data of an owned message is extended in

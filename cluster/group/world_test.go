@@ -43,7 +43,12 @@ type circle struct {
 	id    ring.ID
 	nodes []*node
 	pos   uint64
+	ends  uint64 // how many sides have gone on from it
 }
+
+// sideStep parts the positions of the tails by which different sides of a
+// partition end a ring: they are in one order on each side only.
+const sideStep = 1 << 32
 
 var _ Order = (*node)(nil)
 
@@ -117,7 +122,7 @@ func (w *world) compare(c *circle) {
 	want := c.nodes[0].g.table.dump()
 	for _, n := range c.nodes {
 		if got := n.g.table.dump(); string(got) != string(want) {
-			w.t.Fatalf("ring %v: table of node %v differs from that of %v", c.id, n.nk, c.nodes[0].nk)
+			w.t.Errorf("ring %v: table of node %v differs from that of %v", c.id, n.nk, c.nodes[0].nk)
 		}
 	}
 }
@@ -146,13 +151,14 @@ func (w *world) install(ids ...uint32) {
 	tails := make(map[*circle][]ring.Message)
 	for _, from := range order {
 		group := old[from]
+		from.ends++
 		var tail []ring.Message
 		for _, n := range group {
 			tail = append(tail, n.pend...)
 			n.pend = nil
 		}
 		for i := range tail {
-			tail[i].Pos = from.pos + uint64(i) + 1
+			tail[i].Pos = from.pos + uint64(i) + 1 + from.ends*sideStep
 		}
 		tails[from] = tail
 		for i, n := range group {
