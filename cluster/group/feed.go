@@ -137,7 +137,7 @@ func (f *feed) attach(m *Member, first *Record) {
 	if m.gone {
 		return // it left while it joined
 	}
-	m.pos, m.read, m.seen, m.ring = f.tail, f.total, f.total, first
+	m.pos, m.read, m.ring = f.tail, f.total, first
 	f.members = append(f.members, m)
 	f.live.Add(1)
 }

@@ -32,7 +32,8 @@ type Member struct {
 	read  uint64  // feed.total as it was at pos
 	last  uint64  // if ended: feed.total as it was at end
 
-	seen    uint64 // read at the last scan
+	taken   uint64 // records that were taken
+	seen    uint64 // taken at the last scan
 	stalled int    // scans since then with too much waiting
 }
 
@@ -85,6 +86,7 @@ func (m *Member) Next() (*Record, error) {
 	if m.first && m.ring != nil {
 		r := m.ring
 		m.ring = nil
+		m.taken++
 		f.mu.Unlock()
 		return r, nil
 	}
@@ -101,6 +103,7 @@ func (m *Member) Next() (*Record, error) {
 	}
 	s := f.release(m.pos)
 	m.pos++
+	m.taken++
 	m.read += uint64(s.size)
 	m.first = true
 	if s.refs == 0 {

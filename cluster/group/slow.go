@@ -34,8 +34,8 @@ func (g *Groups) scanSlow() {
 		f.mu.Lock()
 		for _, m := range slices.Clone(f.members) {
 			n := f.waits(m)
-			if n <= slowQueue || m.read != m.seen {
-				m.seen, m.stalled = m.read, 0
+			if n <= slowQueue || m.taken != m.seen {
+				m.seen, m.stalled = m.taken, 0
 			} else if m.stalled++; m.stalled >= scanLimit {
 				f.putOut(m, fmt.Sprintf("it has not read for %v and %d KiB wait for it", scanLimit*scanEvery, n>>10))
 				continue
