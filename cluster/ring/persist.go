@@ -1,0 +1,39 @@
+package ring
+
+// learn raises the highest ring seq that is known, and asks for a ceiling on
+// disk before the one held is reached.
+func (c *Core) learn(seq uint64) {
+	c.maxSeq = max(c.maxSeq, seq)
+	if c.maxSeq+reserveAhead > c.asked {
+		c.asked = c.maxSeq + reserve
+		c.emit(Persist{c.asked})
+	}
+}
+
+// plausible tells whether a ring seq told by another node may be believed:
+// without the bound one lie would use up all numbers (S13).
+func (c *Core) plausible(seq uint64) bool {
+	return seq <= c.maxSeq || seq-c.maxSeq <= maxSeqStep
+}
+
+// covered tells whether frames of a ballot may leave: after a restart this node
+// must not be able to use or promise the number again.
+func (c *Core) covered(b ID) bool { return b.Seq <= c.durable || mutated(mutEarlyReport) }
+
+func (c *Core) onDurable(ceiling uint64) {
+	c.durable = max(c.durable, ceiling)
+	c.release()
+}
+
+// release sends what has waited for the disk.
+func (c *Core) release() {
+	if t := c.try; t != nil && !t.sent && c.covered(t.ballot) {
+		c.sendPropose()
+	}
+	if c.owed && c.covered(c.promised) {
+		c.sendReport()
+	}
+	if c.stated != nil && c.covered(c.promised) {
+		c.sendReady()
+	}
+}

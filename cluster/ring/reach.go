@@ -1,0 +1,299 @@
+package ring
+
+import (
+	"slices"
+	"time"
+)
+
+// peer is another node, by its number: the life of it that is up, or was last.
+type peer struct {
+	nk     NK
+	up     bool
+	upAt   time.Duration
+	ring   ID     // that it is in, as it told last
+	acting uint32 // whom it then took for its coordinator
+	reach  []NK   // whom it then reached
+
+	toldRing   ID // what this node told it
+	toldActing uint32
+
+	shunUntil time.Duration // it did not answer: left out of proposals
+	shunDelay time.Duration
+	out       []time.Duration // when this node excluded it, though it lived
+	holdUntil time.Duration   // so it is left out
+}
+
+// shun leaves a node out for a while, longer each time.
+func (p *peer) shun(now time.Duration) {
+	p.shunDelay = min(max(2*p.shunDelay, shunMin), shunMax)
+	p.shunUntil = now + p.shunDelay
+}
+
+// excluded counts an exclusion, and holds the node down if there were many.
+func (p *peer) excluded(now, longest time.Duration) {
+	p.out = slices.DeleteFunc(p.out, func(t time.Duration) bool { return now-t > holdWindow })
+	p.out = append(p.out, now)
+	n := len(p.out) - holdAfter
+	if n < 0 {
+		return
+	}
+	p.holdUntil = now + min(holdMin<<min(n, 16), longest)
+	if n > 16 {
+		p.out = p.out[1:]
+	}
+}
+
+func (p *peer) leftOut(now time.Duration) bool { return now < p.shunUntil || now < p.holdUntil }
+
+func (c *Core) peer(id uint32) *peer {
+	i, ok := c.findPeer(id)
+	if !ok {
+		return nil
+	}
+	return c.peers[i]
+}
+
+func (c *Core) findPeer(id uint32) (int, bool) {
+	return slices.BinarySearchFunc(c.peers, id, func(p *peer, id uint32) int {
+		switch {
+		case p.nk.ID < id:
+			return -1
+		case p.nk.ID > id:
+			return 1
+		}
+		return 0
+	})
+}
+
+func (c *Core) isUp(nk NK) bool {
+	p := c.peer(nk.ID)
+	return p != nil && p.up && p.nk == nk
+}
+
+func (c *Core) onUp(ev Up) {
+	if ev.Peer.ID == c.self.ID || ev.Peer.ID == 0 {
+		c.emit(Break{ev.Peer, "it has the number of this node, or none"})
+		return
+	}
+	if !c.plausible(ev.MaxSeq) || !c.plausible(ev.Ring.Seq) {
+		c.emit(Break{ev.Peer, "an impossible ring number"})
+		return
+	}
+	if old := c.peer(ev.Peer.ID); old != nil && old.up {
+		c.down(old.nk, old.nk != ev.Peer)
+	}
+	i, ok := c.findPeer(ev.Peer.ID)
+	if !ok {
+		c.forgetPeers()
+		i, _ = c.findPeer(ev.Peer.ID)
+		c.peers = slices.Insert(c.peers, i, &peer{})
+	}
+	p := c.peers[i]
+	if p.nk != ev.Peer {
+		// Another life owes nothing for its predecessors but their exclusions.
+		if p.nk.ID != 0 {
+			c.markDead(p.nk)
+		}
+		*p = peer{nk: ev.Peer, out: p.out, holdUntil: p.holdUntil}
+	}
+	p.up, p.upAt, p.shunUntil = true, c.now, 0
+	p.ring, p.acting, p.reach = ev.Ring, ev.Ring.Rep, nil
+	p.toldRing, p.toldActing = ID{}, 0
+	c.learn(max(ev.MaxSeq, ev.Ring.Seq))
+	c.handoverGap = handoverEvery
+	c.tries = 0
+	c.dirty = true
+}
+
+// forgetPeers drops those that are gone and of whom there is nothing to
+// remember, before another is noted.
+func (c *Core) forgetPeers() {
+	c.peers = slices.DeleteFunc(c.peers, func(p *peer) bool {
+		return !p.up && !p.leftOut(c.now) && c.index(p.nk) < 0 &&
+			!slices.ContainsFunc(p.out, func(t time.Duration) bool { return c.now-t <= holdWindow })
+	})
+}
+
+func (c *Core) onDown(ev Down) {
+	c.down(ev.Peer, ev.Dead)
+}
+
+// down takes in the end of a session, or that a node is gone for good.
+func (c *Core) down(nk NK, dead bool) {
+	if dead {
+		c.markDead(nk)
+	}
+	if !c.isUp(nk) {
+		return
+	}
+	c.peer(nk.ID).up = false
+	c.dirty = true
+	if i := c.index(nk); i >= 0 {
+		c.lose(i)
+	}
+	c.downInChange(nk, dead)
+}
+
+func (c *Core) markDead(nk NK) {
+	if i := c.index(nk); i >= 0 && !c.members[i].dead {
+		c.members[i].dead = true
+		c.dirty = true
+	}
+}
+
+// lose makes a member's loss sticky for this ring (S1).
+func (c *Core) lose(i int) {
+	m := &c.members[i]
+	c.dirty = true
+	if m.broken {
+		return
+	}
+	m.broken, m.lostAt = true, c.now
+	if c.leads() {
+		c.hearers()
+	}
+}
+
+// hearers makes the list of those who get ORDs. A list that is out is not
+// changed.
+func (c *Core) hearers() {
+	c.audience = nil
+	for i, nk := range c.view.Members {
+		if i != c.me && (!c.members[i].broken || mutated(mutNoSticky)) {
+			c.audience = append(c.audience, nk)
+		}
+	}
+}
+
+// reachable lists whom this node would have in a ring, sorted.
+func (c *Core) reachable() []NK {
+	out := make([]NK, 0, len(c.peers))
+	for _, p := range c.peers {
+		if p.up && !p.leftOut(c.now) {
+			out = append(out, p.nk)
+		}
+	}
+	return out
+}
+
+// actingNow is whom this node takes for the coordinator of its ring: the most
+// senior member that it reaches and that is still in the ring.
+func (c *Core) actingNow() uint32 {
+	for i, nk := range c.view.Members {
+		if i == c.me {
+			return c.self.ID
+		}
+		if p := c.peer(nk.ID); p != nil && p.up && p.nk == nk && p.ring.Seq <= c.view.Ring.Seq {
+			return nk.ID
+		}
+	}
+	assert(false, "this node is not in its own ring")
+	return 0
+}
+
+// leaderOf tells whom a node takes for its coordinator, as far as is known here,
+// and whether it is in the ring of this node.
+func (c *Core) leaderOf(p *peer) (id uint32, fellow bool) {
+	if c.index(p.nk) < 0 || p.ring.Seq > c.view.Ring.Seq {
+		return p.acting, false
+	}
+	if p.ring == c.view.Ring {
+		return p.acting, true
+	}
+	return c.view.Members[0].ID, true
+}
+
+// takeable tells whether this node may have another in a proposal. It takes
+// nobody from a ring whose coordinator it cannot reach: where links are not
+// transitive, two nodes would steal a third from each other for ever.
+func (c *Core) takeable(p *peer) bool {
+	if !p.up || p.leftOut(c.now) {
+		return false
+	}
+	id, fellow := c.leaderOf(p)
+	if id == c.self.ID || id == p.nk.ID {
+		return true
+	}
+	if l := c.peer(id); l != nil && l.up {
+		return fellow || !l.leftOut(c.now)
+	}
+	return fellow && c.deadMember(id)
+}
+
+// deadMember tells whether the member of that number is known not to run.
+func (c *Core) deadMember(id uint32) bool {
+	for i, nk := range c.view.Members {
+		if nk.ID == id {
+			return c.members[i].dead
+		}
+	}
+	return false
+}
+
+// undecided tells until when a proposal should wait for word of members that
+// seem to have a coordinator which this node cannot reach: mostly they have lost
+// it too, a moment later.
+func (c *Core) undecided() time.Duration {
+	until := time.Duration(0)
+	for i, nk := range c.view.Members {
+		p := c.peer(nk.ID)
+		if i == c.me || p == nil || !p.up || p.nk != nk || p.leftOut(c.now) || c.takeable(p) {
+			continue
+		}
+		id, fellow := c.leaderOf(p)
+		if !fellow {
+			continue
+		}
+		for j, other := range c.view.Members {
+			if other.ID == id && c.members[j].broken {
+				until = max(until, c.members[j].lostAt+10*c.conf.Grace)
+			}
+		}
+	}
+	return until
+}
+
+// onInfo takes in where another node stands.
+func (c *Core) onInfo(from NK, f *Info) {
+	if !c.plausible(f.MaxSeq) || !c.plausible(f.Ring.Seq) {
+		c.punish(from, "an impossible ring number")
+		return
+	}
+	p := c.peer(from.ID)
+	c.learn(max(f.MaxSeq, f.Ring.Seq))
+	p.ring, p.acting, p.reach = f.Ring, f.Acting, f.Reach
+	c.dirty = true
+	i := c.index(from)
+	if i < 0 || c.state != oper {
+		return
+	}
+	if f.Ring.Seq > c.view.Ring.Seq && !c.members[i].broken {
+		// It has moved away, and never comes back to this ring.
+		c.members[i].moved = true
+		c.lose(i)
+	}
+	if c.leads() && f.Ring == c.view.Ring {
+		c.considerHandover(p)
+	}
+}
+
+// tell sends INFO to those who cannot know where this node stands. Members of
+// the ring know, unless it has another coordinator than the ring.
+func (c *Core) tell() {
+	c.acting = c.actingNow()
+	for _, p := range c.peers {
+		if !p.up || p.toldRing == c.view.Ring && p.toldActing == c.acting {
+			continue
+		}
+		knows := c.index(p.nk) >= 0 && p.ring.Seq <= c.view.Ring.Seq && c.acting == c.view.Members[0].ID
+		if knows && p.toldRing != (ID{}) && p.toldRing != c.view.Ring {
+			continue
+		}
+		c.sendInfo(p)
+	}
+}
+
+func (c *Core) sendInfo(p *peer) {
+	p.toldRing, p.toldActing = c.view.Ring, c.acting
+	c.send(p.nk, &Info{Ring: c.view.Ring, Acting: c.acting, MaxSeq: c.maxSeq, Reach: c.reachable()})
+}
