@@ -1,0 +1,434 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/convoke-fs/convoke/cluster/ring"
+	"github.com/convoke-fs/convoke/cluster/ring/check"
+)
+
+// A host is a machine on which daemons live one after the other.
+type host struct {
+	w        *world
+	id       uint32
+	boot     uint64
+	ceiling  uint64 // on its disk
+	life     *life  // the last one
+	down     bool   // the machine itself is off
+	slow     int    // faults that make it slow
+	slowDisk int
+	fullDisk int
+	waiting  []func() // writes that wait for a full disk
+}
+
+// A life is one daemon from its start to its end.
+type life struct {
+	w      *world
+	host   *host
+	nk     ring.NK
+	core   *ring.Core
+	r      *rand.Rand
+	clock  time.Duration // what its clock says more than the world's
+	dead   bool
+	asleep int      // faults that keep it from running
+	stuck  int      // faults that keep its core from running
+	inbox  []func() // what happened meanwhile
+
+	pausedAt time.Duration
+	tickAt   time.Duration // for which a tick is set; -1: for none
+	ticks    int           // of one instant
+	lastTick time.Duration
+	writes   []uint64 // ceilings that are on their way to the disk
+	maxSeq   uint64   // highest sequence number heard of
+	app      app
+	sent     uint64 // messages
+	flood    int    // faults that have it send all it can
+	installs int
+}
+
+// start begins a life on a host.
+func (h *host) start(wiped bool) {
+	h.boot++
+	h.down = false
+	w := h.w
+	if wiped {
+		h.ceiling = 0
+	}
+	l := &life{w: w, host: h, nk: ring.NK{ID: h.id, Boot: h.boot}, tickAt: -1, lastTick: -1, maxSeq: h.ceiling}
+	l.r = rand.New(rand.NewPCG(w.plan.Seed, uint64(h.id)<<32|h.boot))
+	l.clock = time.Duration(l.r.Int64N(int64(time.Hour)))
+	h.life = l
+	w.trace.Start(l.nk, wiped)
+	c := w.k.Conf
+	c.Self, c.MaxSeq, c.Rand = l.nk, h.ceiling, l.r.Uint64
+	if w.k.Reserve && h.fullDisk == 0 {
+		h.ceiling += 1024
+		c.Ceiling = h.ceiling
+	}
+	l.core = ring.New(c)
+	l.logf("starts, wiped %v, with ring numbers above %d", wiped, h.ceiling)
+	l.step(ring.Tick{})
+	for _, k := range w.links {
+		for side, x := range k.hosts {
+			if x == h {
+				k.dials[side] = dialer{version: k.dials[side].version}
+				k.dial(side, between(w.r, 0, 100*ms), true)
+			}
+		}
+	}
+	l.work()
+}
+
+// kill ends the life at once. silent: nothing tells the peers.
+func (l *life) kill(silent bool) {
+	if l.dead {
+		return
+	}
+	l.logf("dies, silent %v", silent)
+	w := l.w
+	l.dead = true
+	l.inbox = nil
+	l.host.down = silent
+	w.trace.Stop(l.nk)
+	for _, ceiling := range l.writes { // the disk may have been faster than we
+		if chance(w.r, 50) {
+			l.host.ceiling = max(l.host.ceiling, ceiling)
+		}
+	}
+	l.host.waiting = nil
+	for _, k := range w.links {
+		for side, x := range k.hosts {
+			if x == l.host {
+				l.drop(k, side, silent)
+			}
+		}
+	}
+}
+
+func (l *life) drop(k *link, side int, silent bool) {
+	if k.sess == nil || k.sess.ends[side].life != l {
+		return
+	}
+	e := k.sess.ends[side]
+	e.done, e.told = true, false
+	if !e.cut { // else it has said BYE
+		e.lose()
+	}
+	if silent {
+		e.cut = true
+	} else {
+		e.push(packet{fin: true})
+	}
+	e.other().listen()
+}
+
+func (l *life) paused() bool { return l.asleep > 0 }
+
+// take runs f, or keeps it until the node runs again.
+func (l *life) take(f func()) {
+	switch {
+	case l.dead:
+	case l.asleep > 0 || l.stuck > 0:
+		l.inbox = append(l.inbox, f)
+	default:
+		f()
+	}
+}
+
+// pause stops the node for a while.
+func (l *life) pause() {
+	if l.asleep++; l.asleep == 1 {
+		l.pausedAt = l.w.now
+		l.eachEnd(func(e *end) { e.other().listen() })
+	}
+}
+
+func (l *life) resume() {
+	if l.asleep--; l.asleep > 0 || l.dead {
+		return
+	}
+	l.eachEnd(func(e *end) {
+		e.other().listen()
+		if e.silent >= 0 {
+			e.silent = l.w.now
+			e.expire()
+		}
+	})
+	if l.w.now-l.pausedAt > l.w.k.Dead/2 {
+		if l.stuck > 0 {
+			l.inbox = append([]func(){func() { l.step(ring.Paused{}) }}, l.inbox...)
+		} else {
+			l.step(ring.Paused{})
+		}
+	}
+	l.wake()
+}
+
+func (l *life) freeze() { l.stuck++ }
+
+func (l *life) thaw() {
+	l.stuck--
+	l.wake()
+}
+
+// wake works off what waited.
+func (l *life) wake() {
+	for len(l.inbox) > 0 && l.asleep == 0 && l.stuck == 0 && !l.dead {
+		f := l.inbox[0]
+		l.inbox = l.inbox[1:]
+		f()
+	}
+	if l.asleep == 0 && l.stuck == 0 && !l.dead {
+		l.tick()
+	}
+}
+
+func (l *life) eachEnd(f func(e *end)) {
+	for _, k := range l.w.links {
+		if k.sess == nil {
+			continue
+		}
+		for _, e := range k.sess.ends {
+			if e.life == l && !e.done {
+				f(e)
+			}
+		}
+	}
+}
+
+// hello is what the node's HELLO says now.
+func (l *life) hello() ring.Up {
+	return ring.Up{Peer: l.nk, Ring: l.core.View().Ring, MaxSeq: l.core.Stats().MaxSeq}
+}
+
+// step gives an event to the core and does what it says.
+func (l *life) step(ev ring.Event) {
+	if l.dead || l.w.over() {
+		return
+	}
+	w := l.w
+	w.note(l, ev)
+	outs := l.core.Step(w.now+l.clock, ev)
+	l.perform(outs)
+	if l.dead || w.over() {
+		return
+	}
+	l.tick()
+	if w.steps++; w.steps&15 == 0 {
+		l.measure()
+	}
+}
+
+// tick sets the event for the core's next timer.
+func (l *life) tick() {
+	next, ok := l.core.Next()
+	if !ok {
+		return
+	}
+	w := l.w
+	at := max(next-l.clock, w.now)
+	if l.tickAt >= w.now && l.tickAt <= at {
+		return
+	}
+	l.tickAt = at
+	if l.host.slow > 0 {
+		at += between(w.r, 0, 20*ms)
+		l.tickAt = at
+	}
+	w.at(at, func() {
+		if l.dead || l.tickAt != at {
+			return
+		}
+		l.tickAt = -1
+		if l.asleep > 0 || l.stuck > 0 {
+			return // set again when it wakes
+		}
+		if next, ok := l.core.Next(); !ok || next-l.clock > w.now {
+			l.tick()
+			return
+		}
+		if l.lastTick != at {
+			l.lastTick, l.ticks = at, 0
+		}
+		if l.ticks++; l.ticks > 1000 {
+			w.fail("I11", l, "a timer is due again and again at %v", at)
+			return
+		}
+		l.step(ring.Tick{})
+	})
+}
+
+func (l *life) perform(outs []ring.Output) {
+	for _, out := range outs {
+		if l.dead || l.w.over() {
+			return
+		}
+		switch out := out.(type) {
+		case ring.Send:
+			l.send(out)
+		case ring.Persist:
+			l.persist(out.Ceiling)
+		case ring.Deliver:
+			l.deliver(out)
+		case ring.AskState:
+			l.ask(out)
+		case ring.Install:
+			l.install(out)
+		case ring.Break:
+			l.part(out)
+		case ring.Refused:
+		case ring.Note:
+			l.logf("%s", out.Text)
+		default:
+			l.w.fail("core", l, "unknown output %T", out)
+		}
+	}
+}
+
+// part ends a session because the core says so. Nobody lies here, so the only
+// reason for it is a sequencer that lives and does not order.
+func (l *life) part(out ring.Break) {
+	if !strings.HasPrefix(out.Reason, "it has ordered nothing for ") {
+		l.w.fail("I10", l, "breaks with %v: %s", out.Peer, out.Reason)
+		return
+	}
+	l.logf("breaks with %v: %s", out.Peer, out.Reason)
+	if e := l.end(out.Peer); e != nil {
+		l.w.after(0, func() { l.take(func() { e.close(false, "the core says so") }) })
+	}
+}
+
+// send puts a frame into the sessions, and springs the traps that wait for it.
+func (l *life) send(out ring.Send) {
+	w := l.w
+	frame := out.Frame
+	var wire []byte
+	if w.k.Codec {
+		wire = ring.AppendFrame(nil, frame)
+	}
+	w.frames += len(out.To)
+	if w.log != nil {
+		l.logf("sends to %v: %s", out.To, describe(frame))
+	}
+	to := out.To
+	trap := w.sprung(l, frame)
+	if trap != nil && !trap.snip && trap.aimed != 1 {
+		to = to[:trap.r.IntN(len(to)+1)]
+	}
+	for _, nk := range to {
+		if e := l.end(nk); e != nil {
+			e.push(packet{frame: frame, wire: wire})
+		}
+	}
+	if trap != nil {
+		trap.spring(l, out.To)
+	}
+}
+
+// end gives the end of the session with a node, if the core knows of one.
+func (l *life) end(nk ring.NK) *end {
+	if nk.ID == 0 || int(nk.ID) > len(l.w.hosts) || nk.ID == l.nk.ID {
+		l.w.fail("core", l, "a frame to %v", nk)
+		return nil
+	}
+	k := l.w.link(l.nk.ID, nk.ID)
+	if k.sess == nil {
+		return nil
+	}
+	for _, e := range k.sess.ends {
+		if e.life == l && e.told && e.other().life.nk == nk {
+			return e
+		}
+	}
+	return nil
+}
+
+// persist writes a ceiling to the disk, and tells when it is there.
+func (l *life) persist(ceiling uint64) {
+	w := l.w
+	l.writes = append(l.writes, ceiling)
+	var done func()
+	done = func() {
+		if l.dead {
+			return
+		}
+		if l.host.fullDisk > 0 {
+			l.host.waiting = append(l.host.waiting, done)
+			return
+		}
+		for i, x := range l.writes {
+			if x == ceiling {
+				l.writes = append(l.writes[:i], l.writes[i+1:]...)
+				break
+			}
+		}
+		l.host.ceiling = max(l.host.ceiling, ceiling)
+		l.take(func() { l.step(ring.Durable{Ceiling: ceiling}) })
+	}
+	wait := between(w.r, 0, w.k.Disk)
+	if l.host.slowDisk > 0 {
+		wait = between(w.r, 0, 300*ms)
+	}
+	w.after(wait, done)
+}
+
+func (l *life) deliver(out ring.Deliver) {
+	for _, m := range out.Messages {
+		sum := hash(m.Data)
+		if l.w.log != nil {
+			l.logf("delivers %d of %v at %d of %v, tail %v, %d bytes", m.OSeq, m.Origin, m.Pos, out.Ring, out.Tail, len(m.Data))
+		}
+		l.w.delivered++
+		l.w.mix(uint64(l.nk.ID), m.Pos, m.OSeq, sum)
+		l.w.trace.Deliver(l.nk, check.Delivery{Origin: m.Origin, Seq: m.OSeq, Ring: out.Ring, Pos: m.Pos, Tail: out.Tail, Sum: sum})
+		l.app.apply(m.Origin, sum)
+	}
+}
+
+// ask has the application state its tables, at once or a little later.
+func (l *life) ask(out ring.AskState) {
+	data := l.app.state(l, out)
+	answer := func() { l.step(ring.State{Ballot: out.Ballot, Data: data}) }
+	if l.w.k.StateLate {
+		l.w.after(between(l.w.r, 0, 3*ms), func() { l.take(answer) })
+		return
+	}
+	l.w.after(0, func() { l.take(answer) })
+}
+
+func (l *life) install(out ring.Install) {
+	w := l.w
+	l.installs++
+	w.installs++
+	w.lastInstall = w.now
+	if l.w.log != nil {
+		l.logf("installs %v of %v from %v with %v: %s", out.View.Ring, out.View.Members, out.Old, out.Transitional, out.Cause)
+	}
+	w.mix(uint64(l.nk.ID), out.View.Ring.Seq, uint64(out.View.Ring.Rep), uint64(len(out.View.Members)))
+	before := l.app.hash()
+	if err := l.app.install(l.nk, out); err != nil {
+		w.fail("I12", l, "at the install of %v: %v", out.View.Ring, err)
+	}
+	w.trace.Install(l.nk, check.Install{View: out.View, Old: out.Old, Transitional: out.Transitional, Before: before, After: l.app.hash()})
+}
+
+// measure holds I14. In a change of the ring a node may get all that the others
+// keep, and not know yet which of its own entries are stable.
+func (l *life) measure() {
+	s := l.core.Stats()
+	l.w.mostHeld = max(l.w.mostHeld, s.Unstable)
+	n := 1
+	if s.State != "oper" {
+		n = 2
+	}
+	l.w.trace.Held(l.nk, s.Unstable, n*l.w.window, n*l.w.credit)
+}
+
+func (l *life) logf(format string, args ...any) {
+	if l.w.log != nil {
+		l.w.log(fmt.Sprintf("%9.3f %v ", float64(l.w.now.Microseconds())/1000, l.nk) + fmt.Sprintf(format, args...))
+	}
+}

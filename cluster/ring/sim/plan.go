@@ -1,0 +1,179 @@
+package sim
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/convoke-fs/convoke/cluster/ring"
+)
+
+const ms = time.Millisecond
+
+// Chaos is how long faults happen.
+const Chaos = 4 * time.Second
+
+// A Kind is a kind of fault.
+type Kind uint8
+
+// The kinds of faults.
+const (
+	Crash    Kind = iota // a daemon dies, its host tells the peers
+	Power                // a host dies without a word
+	Wipe                 // a daemon dies, and what it had on its disk is lost
+	Bye                  // a daemon ends as it should
+	Reset                // a session breaks
+	Hole                 // one direction of a link loses everything
+	Cut                  // both do
+	Split                // the nodes are parted into two or three sides
+	Island               // a node is parted from some of the others
+	Flap                 // a link is cut again and again
+	Pause                // a node does not run
+	Stuck                // a node's core does not, but its sessions do
+	Slow                 // a node and its links take their time
+	SlowDisk             // writes take up to 300 ms
+	FullDisk             // writes are not done until all is healed
+	Trap                 // a node dies in the middle of sending a frame of some type
+	Snip                 // as Trap, but a session breaks there
+	Flood                // a node sends as much as it can
+	Everyone             // all die at once
+	kinds
+)
+
+var kindNames = [kinds]string{"crash", "power", "wipe", "bye", "reset", "hole", "cut", "split", "island", "flap", "pause",
+	"stuck", "slow", "slowdisk", "fulldisk", "trap", "snip", "flood", "everyone"}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// A Fault is one action of a plan. It has all chance in it that it needs, so
+// that the others stay what they are when it is dropped.
+type Fault struct {
+	At   time.Duration
+	For  time.Duration // how long it lasts, or until a node starts again
+	Kind Kind
+	A, B int // nodes, from 1
+	Bits uint64
+}
+
+func (f Fault) String() string {
+	return fmt.Sprintf("%v %v node %d, %d for %v, %#x", f.At, f.Kind, f.A, f.B, f.For, f.Bits)
+}
+
+// Knobs are what differs from run to run besides the faults.
+type Knobs struct {
+	Nodes     int
+	Kinds     []Kind
+	Conf      ring.Config // without Self, MaxSeq and Rand
+	Dead      time.Duration
+	Rate      time.Duration // mean time between two messages of a node
+	Bursts    bool          // several messages at once
+	MaxSize   int           // of messages
+	Codec     bool          // frames are encoded and decoded
+	StateLate bool          // the application takes time to state its tables
+	BigState  int           // bytes to fill up what it states
+	Reserve   bool          // a node raises its ceiling before its core starts
+	Disk      time.Duration // longest time of a write
+	Redial    time.Duration // longest time between two dials
+	Calm      bool          // delays are 1 to 6 ms without exception
+	Bound     time.Duration // for liveness, after the heal
+}
+
+func (k Knobs) String() string {
+	var kinds []string
+	for _, kind := range k.Kinds {
+		kinds = append(kinds, kind.String())
+	}
+	c := k.Conf
+	return fmt.Sprintf("nodes=%d window=%d credit=%d fragment=%d maxmessage=%d queue=%d slow=%v gather=%v holddown=%v rate=%v maxsize=%d codec=%v kinds=%s",
+		k.Nodes, c.Window, c.MinCredit, c.Fragment, c.MaxMessage, c.Queue, c.Slow, c.Gather, c.MaxHoldDown, k.Rate, k.MaxSize, k.Codec, strings.Join(kinds, ","))
+}
+
+// A Plan is what a seed stands for.
+type Plan struct {
+	Seed   uint64
+	Knobs  Knobs
+	Faults []Fault
+}
+
+func pick[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
+
+func chance(r *rand.Rand, percent int) bool { return r.IntN(100) < percent }
+
+func between(r *rand.Rand, lo, hi time.Duration) time.Duration {
+	if hi <= lo {
+		return lo
+	}
+	return lo + time.Duration(r.Int64N(int64(hi-lo)))
+}
+
+// NewPlan draws the plan of a seed for a cluster of between lo and hi nodes.
+func NewPlan(seed uint64, lo, hi int) Plan {
+	r := rand.New(rand.NewPCG(seed, 0x706c616e))
+	k := Knobs{
+		Nodes:     lo + r.IntN(hi-lo+1),
+		Dead:      500 * ms,
+		Rate:      pick(r, 10*ms, 20*ms, 40*ms, 100*ms),
+		Bursts:    chance(r, 30),
+		Codec:     chance(r, 75),
+		StateLate: chance(r, 50),
+		Reserve:   chance(r, 50),
+		Disk:      pick(r, 0, ms, 5*ms, 20*ms),
+		Redial:    pick(r, 300*ms, 600*ms, time.Second),
+		Calm:      chance(r, 30),
+		Bound:     10 * time.Second,
+	}
+	if k.Nodes > 5 {
+		k.Rate *= time.Duration(k.Nodes / 3)
+	}
+	if chance(r, 5) {
+		k.BigState = r.IntN(1 << 20 * 3 / 2 / k.Nodes)
+	}
+	c := &k.Conf
+	c.Fragment = pick(r, 0, 0, 24, 64, 256, 1000)
+	c.MaxMessage = 4000
+	c.Window = pick(r, 0, 0, 1, 500, 4000, 30000)
+	c.MinCredit = pick(r, 0, 1, 200, 2000)
+	c.Queue = pick(r, 0, 8000, 20000)
+	c.Gather = pick(r, 0, 0, -1, 5*ms)
+	c.Slow = pick(r, 0, 300*ms, time.Second)
+	c.Ack = pick(r, 0, 0, ms, 30*ms)
+	c.MaxHoldDown = pick(r, 500*ms, time.Second, 2*time.Second)
+	if chance(r, 5) {
+		c.MaxHoldDown, k.Bound = 0, 70*time.Second
+	}
+	k.MaxSize = pick(r, 40, 40, 400, 4000)
+	if tiny := max(cmp.Or(c.Window, 4<<20)/k.Nodes, cmp.Or(c.MinCredit, 64<<10)) < 4000; tiny {
+		// One entry at a time takes a while, and what waits at the heal has to go too.
+		c.Queue = pick(r, 1000, 3000)
+		k.MaxSize = min(k.MaxSize, 400)
+	} else if c.Window > 0 && c.Queue == 0 {
+		c.Queue = 50000
+	}
+	for len(k.Kinds) == 0 {
+		for kind := range kinds {
+			if chance(r, 40) {
+				k.Kinds = append(k.Kinds, kind)
+			}
+		}
+	}
+	p := Plan{Seed: seed, Knobs: k}
+	for range pick(r, 8, 20, 30, 30, 50) {
+		f := Fault{
+			At:   between(r, 100*ms, Chaos),
+			For:  pick(r, between(r, ms, 60*ms), between(r, 50*ms, 600*ms), between(r, 400*ms, 2*time.Second)),
+			Kind: pick(r, k.Kinds...),
+			A:    1 + r.IntN(k.Nodes),
+			B:    1 + r.IntN(k.Nodes),
+			Bits: r.Uint64(),
+		}
+		if f.B == f.A {
+			f.B = 1 + f.A%k.Nodes
+		}
+		p.Faults = append(p.Faults, f)
+	}
+	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
+	return p
+}
