@@ -40,6 +40,8 @@ type busNode struct {
 	slowDisk  bool // Persist is not answered by itself
 	noState   bool // AskState is not answered by itself
 	dec       map[uint32]*Decoder
+	later     []Event // to be stepped once the outputs at hand are done
+	stepping  bool
 }
 
 func newBus(t *testing.T) *bus {
@@ -146,11 +148,19 @@ func (b *bus) kill(id uint32) {
 	}
 }
 
+// stepNode steps a node, and then what its own outputs have brought about.
 func (b *bus) stepNode(n *busNode, ev Event) {
-	if n.core == nil {
+	n.later = append(n.later, ev)
+	if n.stepping {
 		return
 	}
-	b.handle(n, n.core.Step(b.now, ev))
+	n.stepping = true
+	for len(n.later) > 0 && n.core != nil {
+		ev := n.later[0]
+		n.later = n.later[1:]
+		b.handle(n, n.core.Step(b.now, ev))
+	}
+	n.stepping = false
 }
 
 func (b *bus) handle(n *busNode, outs []Output) {

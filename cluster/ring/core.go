@@ -125,7 +125,8 @@ func New(conf Config) *Core {
 }
 
 // Step takes what has happened at now, a clock that never goes back, and gives
-// what is to be done, in order.
+// what is to be done, in order: all of it before anything that a later Step
+// gives.
 func (c *Core) Step(now time.Duration, ev Event) []Output {
 	c.now = max(c.now, now)
 	if !c.started {
