@@ -132,6 +132,10 @@ func (m *Member) Ready() bool {
 	return m.gone || m.ended || m.ring != nil || m.pos != f.tail
 }
 
+// Ended tells whether m has left or was put out, also where Next still has
+// records of before.
+func (m *Member) Ended() bool { return m.closed.Load() }
+
 // Notify has f called, without a lock, when Next or Send may do better than
 // before, and in place of any f that was set before; nil: nobody. f must not
 // block. What could be done before Notify is not told: ask Ready and Room after

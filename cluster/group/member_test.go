@@ -194,6 +194,9 @@ func TestMember_EvictedReadsItsOwnEnd(t *testing.T) {
 	wantErr(t, "evict", w.g(1).Evict(ctx, "g", user(1, 0), b.ID()), 0)
 	wantErr(t, "evict again", w.g(1).Evict(ctx, "g", user(1, 0), b.ID()), syscall.ESRCH)
 	wantErr(t, "send of who is out", b.Send([]byte("x"), false), syscall.EPIPE)
+	if a.Ended() || !b.Ended() || !b.Ready() {
+		t.Errorf("ended: got %v and %v, want the evicted one only, who has records left", a.Ended(), b.Ended())
+	}
 	send(t, a, "after")
 	lines := []string{"msg 1 11 before", "conf members=1:11 joined=- left=2:22:PROCDOWN"}
 	expect(t, b, append(lines, "EOF")...)
