@@ -19,9 +19,10 @@ const fsType = "fuse.convoke"
 
 // A MountPoint is a mounted tree.
 type MountPoint struct {
-	Dir  string
-	dev  uint64 // its device number, which names the connection below /sys/fs/fuse
-	made bool   // the folder was made for it
+	Dir     string
+	made    bool // the folder was made for it
+	conn    *connection
+	aborter int // see openAbort; -1: none
 }
 
 // Mount mounts a connection to the kernel at dir and returns the connection's descriptor, from which requests can be
@@ -57,10 +58,11 @@ func Mount(dir string) (fd int, mp *MountPoint, err error) {
 		}
 		return -1, nil, fmt.Errorf("mount %s: %w", dir, err)
 	}
-	mp = &MountPoint{Dir: dir, made: made}
+	mp = &MountPoint{Dir: dir, made: made, conn: &connection{fd: fd}, aborter: -1}
 	if m, ok := findMount(dir); ok {
-		mp.dev = m.minor
+		mp.aborter = openAbort(m.minor)
 	}
+	handOver(mp.conn)
 	return fd, mp, nil
 }
 
@@ -146,16 +148,19 @@ func receiveFD(f *os.File) (int, error) {
 	return fds[0], nil
 }
 
-// Unmount takes the mount away. When files are open it is detached, so that no new path leads to it, and its
-// connection is aborted: whoever waits in it gets ECONNABORTED, and every later call on an open file ENOTCONN.
+// Unmount takes the mount away. When files are open it is detached, so that no new path leads to it. Its connection is
+// aborted, also where another mount namespace has a copy of the mount: whoever waits in it gets ECONNABORTED, and every later
+// call on it ENOTCONN.
 func (m *MountPoint) Unmount() error {
 	if m.made {
 		defer os.Remove(m.Dir) // fails, rightly, where somebody has put something into it
 	}
-	if err := unmount(m.Dir, 0); err == nil || errors.Is(err, unix.EINVAL) {
-		return nil // EINVAL: somebody has unmounted it already
+	err := unmount(m.Dir, 0)
+	if err != nil && !errors.Is(err, unix.EINVAL) { // EINVAL: somebody has unmounted it already
+		err = unmount(m.Dir, unix.MNT_DETACH)
+	} else {
+		err = nil
 	}
-	err := unmount(m.Dir, unix.MNT_DETACH)
 	m.abort()
 	return err
 }
@@ -171,11 +176,12 @@ func unmount(dir string, flags int) error {
 	return runHelper(exec.Command("fusermount3", args...))
 }
 
-// abort ends the connection through fusectl(5), where that is mounted; without it the connection lives until the last
-// open file is closed, or this process ends.
+// abort ends the connection, if it has not ended with the mount.
 func (m *MountPoint) abort() {
-	if m.dev != 0 {
-		_ = os.WriteFile(fmt.Sprintf("/sys/fs/fuse/connections/%d/abort", m.dev), []byte("1"), 0)
+	if m.aborter >= 0 {
+		_, _ = unix.Write(m.aborter, []byte("1"))
+		unix.Close(m.aborter)
+		m.aborter = -1
 	}
 }
 
@@ -268,15 +274,22 @@ func unescape(s string) string {
 func (m *MountPoint) Wait() error { return statSoon(m.Dir, 10*time.Second) }
 
 // Ended waits, for a while, for the server of an unmounted tree to end, and returns what it ended with. Where the
-// connection could not be aborted, and somebody keeps a file open, it does not end before this process does.
+// connection could not be aborted, and somebody keeps a file open or a copy of the mount in another mount namespace, it is
+// cut off.
 func (m *MountPoint) Ended(served <-chan error) error {
-	select {
-	case err := <-served:
-		return err
-	case <-time.After(2 * time.Second):
-		return nil
+	for range 2 {
+		select {
+		case err := <-served:
+			return err
+		case <-time.After(endTime):
+			m.conn.cut()
+		}
 	}
+	return nil
 }
+
+// endTime is how long a server has to end by itself, and then again when it is cut off.
+const endTime = 2 * time.Second
 
 // Device returns the device number of the mount at dir, as the kernel has it in its own tables: of a FUSE mount, whose
 // major number is 0, it is the minor one. It asks nothing of the mount.

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"golang.org/x/sys/unix"
 
 	"github.com/convoke-fs/convoke/fs/quota"
 )
@@ -99,6 +98,7 @@ type Options struct {
 // A Server answers the requests of one mount.
 type Server struct {
 	fd    int
+	conn  *connection // fd, which others can cut off
 	tree  Tree
 	opts  Options
 	proto *fuse.ProtocolServer
@@ -126,7 +126,7 @@ type Server struct {
 // NewServer returns a server for the kernel's connection fd, as [Mount] made it. The server owns fd. tree may be set
 // later by SetTree, but before Serve.
 func NewServer(fd int, opts Options) (*Server, error) {
-	s := &Server{fd: fd, opts: opts, waits: newWaits(), files: newFiles(), pipes: &pipelines{}, another: func() {}}
+	s := &Server{fd: fd, conn: takeOver(fd), opts: opts, waits: newWaits(), files: newFiles(), pipes: &pipelines{}, another: func() {}}
 	s.writeTo = func(b []byte) syscall.Errno { _, e := rawWrite(s.fd, b); return e }
 	s.replies.New = func() any { b := make([]byte, outSize); return &b }
 	s.inputs.New = func() any { b := make([]byte, inSize); return &b }
@@ -196,7 +196,7 @@ func (s *Server) Serve() error {
 	side.Wait()
 	s.sockets.closeSet()
 	s.pipes.close()
-	return errors.Join(failed, unix.Close(s.fd))
+	return errors.Join(failed, s.conn.close())
 }
 
 // reader is what one goroutine that reads /dev/fuse owns.
@@ -275,6 +275,9 @@ func (r *reader) next() (unmounted bool, err error) {
 	n, err := syscall.Read(s.fd, *r.in)
 	switch err {
 	case nil:
+		if n == 0 {
+			return true, nil // cut off
+		}
 		s.dispatch((*r.in)[:n], r)
 	case syscall.ENOENT, syscall.EINTR, syscall.EAGAIN:
 		// ENOENT: the request was taken back while it was handed over.
