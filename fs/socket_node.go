@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"context"
 	"sync"
 	"syscall"
 	"time"
@@ -59,7 +60,7 @@ func (n *socketNode) owner() uint32 {
 }
 
 // chattr is chmod(2) and chown(2).
-func (n *socketNode) chattr(c caller, in *fuse.SetAttrIn) syscall.Errno {
+func (n *socketNode) chattr(_ context.Context, c caller, in *fuse.SetAttrIn) syscall.Errno {
 	if a, ok := n.announcement(); ok {
 		return changeAnnouncement(a, c, in)
 	}

@@ -59,7 +59,7 @@ func (n *streamNode) announcement() (*rendezvous.Announcement, bool) {
 }
 
 // chattr is chmod(2) and chown(2) of an announced service.
-func (n *streamNode) chattr(c caller, in *fuse.SetAttrIn) syscall.Errno {
+func (n *streamNode) chattr(_ context.Context, c caller, in *fuse.SetAttrIn) syscall.Errno {
 	a, ok := n.announcement()
 	if !ok {
 		return syscall.EPERM

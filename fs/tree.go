@@ -174,34 +174,6 @@ func (t *Tree) attrOut(ino *inode, out *fuse.AttrOut) {
 	st.fill(&out.Attr, ino.id, t.start)
 }
 
-// owned is a node whose owner and mode can be changed, by its owner and by root.
-type owned interface {
-	node
-	chattr(c caller, in *fuse.SetAttrIn) syscall.Errno
-}
-
-// SetAttr implements fuse.RawFileSystem. Truncation means nothing, since `>` asks for it; owner and mode of a socket and
-// of an announced service belong to its owner and to root; everything else stays as it is.
-func (t *Tree) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
-	ino := t.inodes.get(in.NodeId)
-	if ino == nil {
-		return fuse.Status(syscall.ESTALE)
-	}
-	const ids = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID
-	const times = fuse.FATTR_ATIME | fuse.FATTR_MTIME | fuse.FATTR_ATIME_NOW | fuse.FATTR_MTIME_NOW | fuse.FATTR_CTIME
-	if in.Valid&(ids|times) != 0 && in.Valid&fuse.FATTR_SIZE == 0 {
-		n, ok := ino.node.(owned)
-		if !ok {
-			return fuse.EPERM
-		}
-		if e := n.chattr(callerOf(&in.InHeader), in); e != 0 {
-			return fuse.Status(e)
-		}
-	}
-	t.attrOut(ino, out)
-	return fuse.OK
-}
-
 // Readlink implements fuse.RawFileSystem.
 func (t *Tree) Readlink(_ <-chan struct{}, h *fuse.InHeader) ([]byte, fuse.Status) {
 	ino := t.inodes.get(h.NodeId)
@@ -295,14 +267,6 @@ func (t *Tree) Create(_ <-chan struct{}, in *fuse.CreateIn, name string, _ *fuse
 	t.log.refused(callerOf(&in.InHeader), "create "+name, err)
 	return fuse.Status(errno(err))
 }
-
-// Mkdir implements fuse.RawFileSystem.
-func (t *Tree) Mkdir(<-chan struct{}, *fuse.MkdirIn, string, *fuse.EntryOut) fuse.Status {
-	return fuse.EPERM
-}
-
-// Rmdir implements fuse.RawFileSystem.
-func (t *Tree) Rmdir(<-chan struct{}, *fuse.InHeader, string) fuse.Status { return fuse.EPERM }
 
 // Symlink implements fuse.RawFileSystem.
 func (t *Tree) Symlink(<-chan struct{}, *fuse.InHeader, string, string, *fuse.EntryOut) fuse.Status {

@@ -195,7 +195,7 @@ func (e *Endpoint) write(in *fuse.WriteIn, data []byte, r *reader) {
 func (e *Endpoint) poll(in *pollIn) {
 	e.pmu.Lock()
 	defer e.pmu.Unlock()
-	revents := uint32(pollHangup)
+	revents := uint32(PollHangup)
 	if !e.closed {
 		if in.Flags&pollScheduleNotify != 0 {
 			if e.pollers == nil {

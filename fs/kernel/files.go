@@ -45,6 +45,15 @@ func (t *files) release(fh uint64) {
 	f.close()
 }
 
+// closing tells the stream of a close(2) by the thread pid.
+func (f *file) closing(pid uint32) {
+	if f.Endpoint != nil {
+		if w, ok := f.Endpoint.stream.(CloseWatcher); ok {
+			w.Closing(pid)
+		}
+	}
+}
+
 func (f *file) close() {
 	if f == nil {
 		return
@@ -74,6 +83,7 @@ func (t *files) closeAll() {
 	t.open = map[uint64]*file{}
 	t.mu.Unlock()
 	for _, f := range open {
+		f.closing(0)
 		f.close()
 	}
 }

@@ -17,6 +17,7 @@ import (
 func FuzzDispatch(f *testing.F) {
 	f.Add([]byte{opRead, 0, 0, opWrite, 4, 1, opPoll, 0, 1, opInterrupt, 1, 0, opRelease, 0, 0, 1, 5, 0})
 	f.Add([]byte{opOpen, 2, 0, opRead, 1, 3, opRead, 2, 3, opInterrupt, 2, 2, opFlush, 0, 0, 26, 0, 0, 28, 9, 9})
+	f.Add([]byte{opMkdir, 90, 0, opMkdir, 2, 0, opRmdir, 9, 0, opSetAttr, 200, 0, opSetAttr, 3, 0})
 	f.Fuzz(func(t *testing.T, ops []byte) {
 		h := newHarness(t)
 		p, e := h.pipe(3)

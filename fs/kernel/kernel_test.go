@@ -92,9 +92,26 @@ type fakeTree struct {
 	fuse.RawFileSystem
 	open func(ctx context.Context, in *fuse.OpenIn) (Opened, syscall.Errno)
 	wait bool
+
+	change func(ctx context.Context, what string) syscall.Errno
 }
 
-func (f *fakeTree) MayWait(uint64) bool { return f.wait }
+func (f *fakeTree) MayWait(uint64) bool       { return f.wait }
+func (f *fakeTree) ChangeMayWait(uint64) bool { return f.wait }
+
+func (f *fakeTree) MakeDir(ctx context.Context, in *fuse.MkdirIn, name string, out *fuse.EntryOut) syscall.Errno {
+	out.NodeId = 77
+	return f.change(ctx, fmt.Sprintf("mkdir %s of %d in %d", name, in.Uid, in.NodeId))
+}
+
+func (f *fakeTree) RemoveDir(ctx context.Context, in *fuse.InHeader, name string) syscall.Errno {
+	return f.change(ctx, fmt.Sprintf("rmdir %s of %d in %d", name, in.Uid, in.NodeId))
+}
+
+func (f *fakeTree) Change(ctx context.Context, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
+	return f.change(ctx, fmt.Sprintf("change %x of %d by %d", in.Valid, in.NodeId, in.InHeader.Uid))
+}
+
 func (f *fakeTree) OpenFile(ctx context.Context, in *fuse.OpenIn) (Opened, syscall.Errno) {
 	return f.open(ctx, in)
 }
@@ -118,6 +135,7 @@ func newHarness(t testing.TB) *harness {
 	t.Cleanup(s.sockets.closeSet)
 	h := &harness{t: t, s: s, tree: &fakeTree{RawFileSystem: fuse.NewDefaultRawFileSystem()}, next: 100}
 	h.tree.open = func(context.Context, *fuse.OpenIn) (Opened, syscall.Errno) { return Opened{}, syscall.ENOENT }
+	h.tree.change = func(context.Context, string) syscall.Errno { return syscall.EPERM }
 	s.SetTree(h.tree)
 	s.writeTo = h.reply
 	h.r = &reader{s: s}
@@ -372,7 +390,7 @@ func TestHangup_FreesAllThatWait(t *testing.T) {
 	h.want(fmt.Sprintf("%d 0", r), fmt.Sprintf("%d 32", w), "notify 1 #5")
 	r, w = h.read(fh, 1, 0), h.write(fh, "x", 0)
 	q := h.poll(fh, 5, pollScheduleNotify)
-	h.want(fmt.Sprintf("%d 0", r), fmt.Sprintf("%d 32", w), fmt.Sprintf("%d 0 #%d", q, pollHangup))
+	h.want(fmt.Sprintf("%d 0", r), fmt.Sprintf("%d 32", w), fmt.Sprintf("%d 0 #%d", q, PollHangup))
 	send(h, opRelease, fuse.ReleaseIn{Fh: fh})
 	if p.closed != 1 {
 		t.Errorf("the stream was closed %d times, want once", p.closed)

@@ -47,7 +47,7 @@ const (
 const StreamFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_STREAM | fuse.FOPEN_NONSEEKABLE | fuse.FOPEN_NOFLUSH | fuse.FOPEN_PARALLEL_DIRECT_WRITES
 
 // A Tree is what the loop serves. The methods of RawFileSystem answer from memory, without waiting; their Open,
-// Read, Write, Release and Flush are never called.
+// Read, Write, Release, Flush, Mkdir, Rmdir and SetAttr are never called.
 type Tree interface {
 	fuse.RawFileSystem
 	// MayWait tells whether OpenFile of that node may wait; only then is it called with a context that ends.
@@ -55,6 +55,17 @@ type Tree interface {
 	// OpenFile opens a node for the caller in in. ctx ends, with the cause [ErrInterrupted], when the caller is
 	// interrupted or killed.
 	OpenFile(ctx context.Context, in *fuse.OpenIn) (Opened, syscall.Errno)
+
+	// ChangeMayWait tells whether MakeDir and RemoveDir in that node, and Change of it, may wait; only then are they called
+	// with a context that ends, as that of OpenFile does. While one of them waits the kernel holds a lock of the node, and
+	// whoever else wants it cannot be interrupted: so it must not wait for long.
+	ChangeMayWait(node uint64) bool
+	// MakeDir is mkdir(2) in the node of the header, which is told of as by a look-up.
+	MakeDir(ctx context.Context, in *fuse.MkdirIn, name string, out *fuse.EntryOut) syscall.Errno
+	// RemoveDir is rmdir(2) in the node of the header.
+	RemoveDir(ctx context.Context, in *fuse.InHeader, name string) syscall.Errno
+	// Change is chmod(2), chown(2), truncate(2) and utimensat(2).
+	Change(ctx context.Context, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno
 }
 
 // Opened is the result of an open: a stream's endpoint, or a file of another kind.
@@ -84,6 +95,15 @@ type Writer interface {
 // A Flusher hears of each close(2); its result is what close returns.
 type Flusher interface {
 	Flush(ctx context.Context, in *fuse.FlushIn) syscall.Errno
+}
+
+// A CloseWatcher is a Stream that hears of each close(2) of a descriptor of it, which is not the end of the file where the
+// descriptor has copies. Its [Opened] must not have FOPEN_NOFLUSH.
+type CloseWatcher interface {
+	// Closing is called before close(2) returns, with the number of the closing thread; at a process's end also that of a
+	// thread of the kernel's own, or 0 where nobody can be named. The last one before the stream's end says who has ended it.
+	// It may come twice at a time, and must not wait.
+	Closing(pid uint32)
 }
 
 // ErrInterrupted is the cause with which the context of a waiting request ends when its caller got a signal.
@@ -318,6 +338,10 @@ func (s *Server) dispatch(b []byte, r *reader) {
 		need = sizeReleaseIn
 	case opFlush:
 		need = sizeFlushIn
+	case opSetAttr:
+		need = sizeSetAttrIn
+	case opMkdir:
+		need = sizeMkdirIn
 	}
 	if len(b) < need {
 		s.replyError(h.Unique, syscall.EIO)
@@ -344,6 +368,12 @@ func (s *Server) dispatch(b []byte, r *reader) {
 		s.replyError(h.Unique, 0)
 	case opFlush:
 		s.doFlush(as[fuse.FlushIn](b), r)
+	case opSetAttr:
+		s.doSetAttr(as[fuse.SetAttrIn](b), r)
+	case opMkdir:
+		s.doMkdir(as[fuse.MkdirIn](b), b[sizeMkdirIn:], r)
+	case opRmdir:
+		s.doRmdir(h, b[sizeInHeader:], r)
 	default:
 		s.doOther(b, h, r)
 	}
@@ -465,6 +495,7 @@ func (s *Server) doPoll(in *pollIn) {
 func (s *Server) doFlush(in *fuse.FlushIn, r *reader) {
 	f := s.files.get(in.Fh)
 	if f != nil {
+		f.closing(in.Pid)
 		if fl, ok := f.File.(Flusher); ok {
 			req := *in
 			s.aside(r, req.Unique, func(ctx context.Context) {

@@ -17,8 +17,8 @@ const (
 	// PollIn and PollOut are what a stream answers to poll(2) that can be read, or written, without waiting.
 	PollIn  = unix.POLLIN | pollRdNorm
 	PollOut = unix.POLLOUT | pollWrNorm
-	// pollHangup is what a closed stream answers.
-	pollHangup = PollIn | PollOut | unix.POLLHUP
+	// PollHangup is what a stream that is over answers, as a closed one does.
+	PollHangup = PollIn | PollOut | unix.POLLHUP
 )
 
 // A Socket is a Stream over a connected socket. It owns the descriptor.

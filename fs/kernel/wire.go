@@ -11,7 +11,10 @@ import (
 // The opcodes that the loop handles itself: include/uapi/linux/fuse.h, enum fuse_opcode. go-fuse does not export them.
 const (
 	opLookup      = 1
+	opSetAttr     = 4
 	opMknod       = 8
+	opMkdir       = 9
+	opRmdir       = 11
 	opOpen        = 14
 	opRead        = 15
 	opWrite       = 16
@@ -47,6 +50,8 @@ const (
 	sizeWriteIn   = int(unsafe.Sizeof(fuse.WriteIn{}))
 	sizeReleaseIn = int(unsafe.Sizeof(fuse.ReleaseIn{}))
 	sizeFlushIn   = int(unsafe.Sizeof(fuse.FlushIn{}))
+	sizeSetAttrIn = int(unsafe.Sizeof(fuse.SetAttrIn{}))
+	sizeMkdirIn   = int(unsafe.Sizeof(fuse.MkdirIn{}))
 	sizeInterrupt = int(unsafe.Sizeof(fuse.InterruptIn{}))
 	sizePollIn    = int(unsafe.Sizeof(pollIn{}))
 )
