@@ -25,12 +25,16 @@ func (t *Tree) clusterDir() node {
 	ctlGID, ctlMode := t.groupOr("convoke", 0660, 0600)
 	logGID, logMode := t.groupOr("adm", 0640, 0600)
 	self := newLink(t.uid, t.gid, func() string { return "members/" + t.opts.Cluster.Self().Name })
+	groups := &groupsDir{base{syscall.S_IFDIR | syscall.S_ISVTX | 0777, t.uid, t.gid}, t}
+	quorum := state(func() string { return strings.TrimSuffix(t.opts.Quorum(), "\n") + "\n" })
 	return &clusterDir{newDir(t.uid, t.gid,
 		row{name: "name", node: state(func() string { return t.opts.Name + "\n" })},
 		row{name: "version", node: state(func() string { return t.opts.Version + "\n" })},
 		row{name: "self", node: self, here: t.opts.Ready},
 		row{name: "members", node: &membersDir{t.folderBase(0555), t}},
 		row{name: "status", node: state(t.statusText)},
+		row{name: "quorum", node: quorum, here: func() bool { return t.opts.Quorum != nil }},
+		row{name: "groups", node: groups, here: func() bool { return t.opts.Groups != nil }},
 		row{name: "events", node: newEvents(t, nil)},
 		row{name: "ctl", node: newCtl(t, ctlMode, t.uid, ctlGID, "cluster/ctl", t.clusterVerbs())},
 		row{name: "metrics", node: state(t.metricsText)},

@@ -44,6 +44,9 @@ func errno(err error) syscall.Errno {
 	if err == nil {
 		return 0
 	}
+	if e, ok := err.(syscall.Errno); ok {
+		return e // as EAGAIN comes, and often
+	}
 	for _, c := range clusterErrors {
 		if errors.Is(err, c.err) {
 			return c.errno
@@ -55,6 +58,9 @@ func errno(err error) syscall.Errno {
 	}
 	if errors.Is(err, context.Canceled) {
 		return syscall.EINTR
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return syscall.ETIMEDOUT
 	}
 	if errors.Is(err, cluster.ErrNoAnswer) {
 		return syscall.EHOSTUNREACH // the system has named no other reason

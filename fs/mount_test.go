@@ -157,6 +157,21 @@ func (m *mounted) onTag(f func()) {
 	}()
 }
 
+// onTags runs functions, each when a child writes `tag X=Y` to cluster/ctl, by Y.
+func (m *mounted) onTags(by map[string]func()) {
+	go func() {
+		for {
+			select {
+			case tag := <-m.cluster.tagged:
+				_, what, _ := strings.Cut(tag, "=")
+				by[what]()
+			case <-m.t.Context().Done():
+				return
+			}
+		}
+	}()
+}
+
 // needRoot skips a test that acts as several users, or as root, where nobody else can.
 func needRoot(t *testing.T) {
 	t.Helper()

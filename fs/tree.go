@@ -50,6 +50,8 @@ type Opts struct {
 	Ready      func() bool                  // optional: whether cluster/self is there yet; nil is always
 	CanStart   func(p rendezvous.Path) bool // optional: whether there is a server to be started for an fdp path. It must not wait for a network
 	Metrics    func() []Metric              // optional: more lines of cluster/metrics
+	Groups     Groups                       // optional: the process groups; nil shows none
+	Quorum     func() string                // optional: the line of cluster/quorum, from memory; nil shows none
 }
 
 // Tree is the mounted tree. Its exported methods are for the loop in package kernel.

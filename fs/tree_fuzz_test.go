@@ -6,6 +6,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"github.com/convoke-fs/convoke/cluster/group"
 )
 
 // FuzzLookup walks the tree along any names. What is found has a true mode and a number, and once the kernel has
@@ -13,10 +15,17 @@ import (
 func FuzzLookup(f *testing.F) {
 	for _, s := range []string{"dev/tcp/local/80", "dev/tcp/::1/http,user=5,nightly", "dev/udp/a.b-c_d/9,now", "dev/fdp/local/x,stream",
 		"cluster/events,STAT,LOST", "cluster/members/web1/addr", "cluster/self", "conn/17/data",
-		"dev/tcp/local/echo,create", "dev/udp/web1/0,create,user=1,night", "dev/fdp/local/svc,create", "dev/fdp/local/svc,user,sock", "dev/fdp/local/convoke", "dev/fdp/local/,sock", "dev/tcp/web1/echo,group=a@b", "dev/../dev", "a\x00b", "dev/tcp/%2f/\xff"} {
+		"dev/tcp/local/echo,create", "dev/udp/web1/0,create,user=1,night", "dev/fdp/local/svc,create", "dev/fdp/local/svc,user,sock", "dev/fdp/local/convoke", "dev/fdp/local/,sock", "dev/tcp/web1/echo,group=a@b", "dev/../dev", "cluster/groups/chat/feed", "cluster/groups/a%20b/packets", "cluster/groups/%/ctl", "cluster/groups/a%2", "cluster/quorum", "a\x00b", "dev/tcp/%2f/\xff"} {
 		f.Add(s)
 	}
 	tr, _ := bareTree(f)
+	_, groups := newGroups()
+	tr.opts.Groups, tr.opts.Quorum = groups, func() string { return "quorate=yes" }
+	for _, name := range []string{"chat", "a b", ""} {
+		if _, err := groups.Join(f.Context(), name, group.Caller{}, group.JoinOpts{Create: true}); err != nil {
+			f.Fatal(err)
+		}
+	}
 	// Sockets as the daemon and as a server make them.
 	for _, name := range []string{"svc,sock", "svc,user=5,night,sock", "convoke"} {
 		s, err := tr.sockets.newSocket(caller{pid: uint32(unix.Gettid())}, name, 0755)

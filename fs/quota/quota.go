@@ -20,13 +20,14 @@ const (
 	Announcements                 // announced services
 	Sockets                       // connections of the daemon's socket
 	Waiting                       // clients that wait for announced services
+	Memberships                   // memberships of processes in groups
 	nResources
 )
 
-var names = [nResources]string{"streams", "dials", "parked", "parked-bytes", "events", "announcements", "sockets", "waiting"}
+var names = [nResources]string{"streams", "dials", "parked", "parked-bytes", "events", "announcements", "sockets", "waiting", "memberships"}
 
 // Defaults are the limits per user where none is configured.
-var Defaults = [nResources]int64{16384, 256, 16384, 32 << 20, 1024, 256, 1024, 4096}
+var Defaults = [nResources]int64{16384, 256, 16384, 32 << 20, 1024, 256, 1024, 4096, 1024}
 
 // String returns the name by which the configuration knows r.
 func (r Resource) String() string { return names[r] }

@@ -44,7 +44,7 @@ func TestTable_AnAnnouncementCostsTwoDescriptors(t *testing.T) {
 		name string
 		r    Resource
 		n    int64
-	}{{"announcements", Announcements, 256}, {"sockets", Sockets, 1024}, {"waiting", Waiting, 4096}} {
+	}{{"announcements", Announcements, 256}, {"sockets", Sockets, 1024}, {"waiting", Waiting, 4096}, {"memberships", Memberships, 1024}} {
 		q := New(1 << 20)
 		if !q.Take(1000, c.r, c.n) || q.Take(1000, c.r, 1) {
 			t.Errorf("%s: want exactly %d", c.name, c.n)
