@@ -161,6 +161,7 @@ func startOther(b *testing.B) *Client {
 	dir := b.TempDir()
 	cmd := exec.Command("/proc/self/exe", "-test.run=^TestDaemonOfBenchmarks$")
 	cmd.Env = append(os.Environ(), "IPC_BENCH_TREE="+dir)
+	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -197,7 +198,7 @@ func TestDaemonOfBenchmarks(t *testing.T) {
 	h := rendezvous.NewHost(rendezvous.HostOpts{
 		Resolver: &rendezvous.Resolver{}, Log: slog.New(slog.DiscardHandler), SocketDir: sockets, Unlink: func(string) {},
 	})
-	s := NewServer(h, ServerOpts{})
+	s := NewServer(h, ServerOpts{Groups: newFakeGroups()})
 	go s.Serve(listenUnix(t, sockets, "convoke", unix.SOCK_SEQPACKET, 16))
 	os.Stdout.WriteString("x")
 	os.Stdin.Read(make([]byte, 1))

@@ -23,7 +23,7 @@ type Client struct {
 	tree *Tree
 	sock *socket
 
-	slots chan struct{} // holds a place for each OPEN and ANNOUNCE in progress
+	slots chan struct{} // holds a place for each OPEN, ANNOUNCE, JOIN and SENDER in progress
 	done  chan struct{} // closed when the connection has ended
 
 	mu      sync.Mutex

@@ -114,3 +114,33 @@ func decodeAccepted(body []byte) (accepted, error) {
 	m.peer.Host, m.peer.Node = d.string(), d.string()
 	return m, d.err
 }
+
+// joinRequest is the body of a JOIN or SENDER.
+type joinRequest struct {
+	name  string
+	flags uint32
+}
+
+// joinCreate is the flag of a JOIN that makes what is missing.
+const joinCreate = 1
+
+func (m joinRequest) append(b []byte) []byte {
+	return binary.LittleEndian.AppendUint32(appendString(b, m.name), m.flags)
+}
+
+func decodeJoinRequest(body []byte) (joinRequest, error) {
+	d := decoder{b: body}
+	m := joinRequest{d.string(), d.uint32()}
+	return m, d.err
+}
+
+// joined is the body of the answer to JOIN.
+type joined Process
+
+func (m joined) append(b []byte) []byte { return appendProcess(b, Process(m)) }
+
+func decodeJoined(body []byte) (joined, error) {
+	d := decoder{b: body}
+	m := joined(d.process())
+	return m, d.err
+}

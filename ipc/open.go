@@ -81,8 +81,14 @@ func connOf(fd int) (net.Conn, error) {
 	return net.FileConn(f)
 }
 
-// work sends an OPEN or ANNOUNCE, of which only so many may be in progress, and waits for its answer.
+// work sends an OPEN or ANNOUNCE and waits for its answer.
 func (c *Client) work(ctx context.Context, op uint16, path string) (answer, error) {
+	return c.workWith(ctx, op, 2+len(path), func(b []byte) []byte { return appendString(b, path) })
+}
+
+// workWith sends a request of which only so many may be in progress, with a body of size bytes, and waits for its
+// answer.
+func (c *Client) workWith(ctx context.Context, op uint16, size int, body func([]byte) []byte) (answer, error) {
 	select {
 	case c.slots <- struct{}{}:
 	default:
@@ -94,11 +100,11 @@ func (c *Client) work(ctx context.Context, op uint16, path string) (answer, erro
 			return answer{}, &unsent{c.why()}
 		}
 	}
-	if headerSize+2+len(path) > maxFrame {
+	if headerSize+size > maxFrame {
 		<-c.slots
 		return answer{}, unix.ENAMETOOLONG
 	}
 	return c.request(ctx, nil, func(tag uint32) []byte {
-		return appendString(appendHeader(make([]byte, 0, 128), header{op: op, tag: tag}), path)
+		return body(appendHeader(make([]byte, 0, 128), header{op: op, tag: tag}))
 	}, func() { <-c.slots }, nil)
 }

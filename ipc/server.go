@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,8 +36,10 @@ type ServerOpts struct {
 	// many goroutines and must not wait. Optional: no limit.
 	Take func(uid uint32) bool
 	Give func(uid uint32)
-	// Refused is told why a request of c failed. what is "open PATH" or "announce PATH", in which PATH may be anything
-	// that the client likes to send. It is called from many goroutines and must not wait. Optional.
+	// Groups are the process groups that clients may join. Optional: there are none, and who asks gets ENOSYS.
+	Groups Groups
+	// Refused is told why a request of c failed. what is "open PATH", "announce PATH", "join GROUP" or "send to
+	// GROUP", in which PATH and GROUP may be anything that the client likes to send. It is called from many goroutines and must not wait. Optional.
 	Refused func(c rendezvous.Caller, what string, err error)
 	// Log is told what an administrator should know: that no connections can be accepted. Optional.
 	Log *slog.Logger
@@ -61,8 +65,12 @@ type Server struct {
 	closed    bool                     // guarded by mu
 	listeners map[*os.File]struct{}    // guarded by mu
 	conns     map[*serverConn]struct{} // guarded by mu
+	feeds     map[*feed]struct{}       // guarded by mu; the streams of memberships
 
-	opens, announces, accepts, failures atomic.Uint64
+	cork    feedCork
+	budgets feedBudgets
+
+	opens, announces, accepts, joins, messages, failures atomic.Uint64
 }
 
 // ServerStats are counts since the start, and the number of clients now.
@@ -71,6 +79,9 @@ type ServerStats struct {
 	Opens       uint64 // connections handed over
 	Announces   uint64 // announcements made
 	Accepts     uint64 // waiting clients handed over
+	Feeds       int    // memberships, and senders without one, now
+	Joins       uint64 // of these, all that there have been
+	Messages    uint64 // messages that they have sent
 	Failures    uint64 // requests that were answered with an errno
 }
 
@@ -86,7 +97,7 @@ func newServer(h host, o ServerOpts, identify func(int) (rendezvous.Caller, erro
 	return &Server{
 		host: h, opts: o, identify: identify, hello: helloTime, stall: stallTime,
 		done: make(chan struct{}), refused: make(chan struct{}, maxRefused),
-		listeners: map[*os.File]struct{}{}, conns: map[*serverConn]struct{}{},
+		listeners: map[*os.File]struct{}{}, conns: map[*serverConn]struct{}{}, feeds: map[*feed]struct{}{},
 	}
 }
 
@@ -206,11 +217,14 @@ func (s *Server) remove(c *serverConn) {
 func (s *Server) Stats() ServerStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return ServerStats{len(s.conns), s.opens.Load(), s.announces.Load(), s.accepts.Load(), s.failures.Load()}
+	return ServerStats{
+		Connections: len(s.conns), Opens: s.opens.Load(), Announces: s.announces.Load(), Accepts: s.accepts.Load(),
+		Feeds: len(s.feeds), Joins: s.joins.Load(), Messages: s.messages.Load(), Failures: s.failures.Load(),
+	}
 }
 
-// Close ends all connections, what they have announced and what they wait for, and returns when that is done. Sockets
-// that were handed over are not the daemon's any more and stay. The Host remains open.
+// Close ends all connections, what they have announced and what they wait for, and all memberships, and returns when
+// that is done. Sockets that were handed over are not the daemon's any more and stay. The Host remains open.
 func (s *Server) Close() {
 	s.mu.Lock()
 	if !s.closed {
@@ -224,9 +238,13 @@ func (s *Server) Close() {
 	for c := range s.conns {
 		conns = append(conns, c)
 	}
+	feeds := slices.Collect(maps.Keys(s.feeds))
 	s.mu.Unlock()
 	for _, c := range conns {
 		c.end()
+	}
+	for _, f := range feeds {
+		f.shut()
 	}
 	s.running.Wait()
 }

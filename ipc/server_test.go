@@ -54,7 +54,11 @@ func (d *daemon) greeted(t *testing.T) *rawClient {
 
 func (c *rawClient) sendFrame(frame []byte) {
 	c.t.Helper()
-	if err := unix.Sendto(c.fd, frame, unix.MSG_NOSIGNAL, nil); err != nil {
+	err := unix.Sendto(c.fd, frame, unix.MSG_NOSIGNAL, nil)
+	for err == unix.EINTR {
+		err = unix.Sendto(c.fd, frame, unix.MSG_NOSIGNAL, nil)
+	}
+	if err != nil {
 		c.t.Errorf("send: %v", err)
 	}
 }
@@ -74,6 +78,9 @@ func (c *rawClient) receive() answer {
 	c.t.Helper()
 	buf, rights := make([]byte, maxFrame+1), make([]byte, 512)
 	n, oobn, flags, _, err := unix.Recvmsg(c.fd, buf, rights, unix.MSG_CMSG_CLOEXEC)
+	for err == unix.EINTR { // with a timeout the kernel goes on after no signal, and Go's runtime sends some
+		n, oobn, flags, _, err = unix.Recvmsg(c.fd, buf, rights, unix.MSG_CMSG_CLOEXEC)
+	}
 	if errors.Is(err, unix.ECONNRESET) || err == nil && n == 0 {
 		return answer{}
 	}

@@ -37,7 +37,7 @@ type serverConn struct {
 	ended    bool                // guarded by mu
 	running  int                 // guarded by mu; goroutines of this connection
 	requests map[uint32]*request // guarded by mu; those in progress, by tag
-	working  int                 // guarded by mu; OPEN and ANNOUNCE among them
+	working  int                 // guarded by mu; those among them that work does
 	offers   map[uint32]*offer   // guarded by mu; announcements, by number
 	number   uint32              // guarded by mu; the last number of an announcement
 	busy     *request            // guarded by mu; what the reader itself works at
@@ -50,7 +50,7 @@ type serverConn struct {
 type request struct {
 	tag    uint32
 	op     uint16
-	cancel context.CancelCauseFunc // of OPEN and ANNOUNCE
+	cancel context.CancelCauseFunc // of those that work does
 	offer  *offer                  // of ACCEPT
 }
 
@@ -199,7 +199,13 @@ func (c *serverConn) handle(h header, body []byte) verdict {
 		if d.err != nil {
 			return c.refuse(h, unix.EINVAL)
 		}
-		return c.work(h, path)
+		do := c.open
+		if h.op == opAnnounce {
+			do = c.announce
+		}
+		return c.work(h, path, do)
+	case opJoin, opSender:
+		return c.group(h, body)
 	case opAccept:
 		number := d.uint32()
 		if d.err != nil {
@@ -232,8 +238,12 @@ func (c *serverConn) refuse(h header, errno unix.Errno) verdict {
 	return goOn
 }
 
-// work does an OPEN or ANNOUNCE. It may return long after another goroutine has gone on reading.
-func (c *serverConn) work(h header, path string) verdict {
+// A worker makes what a request about what asks for, and the answer to it. done is to be called when the answer has been
+// sent or not; after an error there is none.
+type worker func(ctx context.Context, h header, what string) (b []byte, fds []int, done func(sent bool), err error)
+
+// work does an OPEN, ANNOUNCE, JOIN or SENDER. It may return long after another goroutine has gone on reading.
+func (c *serverConn) work(h header, what string, do worker) verdict {
 	ctx, cancel := context.WithCancelCause(c.ctx)
 	defer cancel(nil)
 	r := &request{tag: h.tag, op: h.op, cancel: cancel}
@@ -255,15 +265,7 @@ func (c *serverConn) work(h header, path string) verdict {
 	}
 	c.mu.Unlock()
 
-	var b []byte
-	var fds []int
-	var done func(sent bool)
-	var err error
-	if h.op == opOpen {
-		b, fds, done, err = c.open(ctx, h, path)
-	} else {
-		b, fds, done, err = c.announce(ctx, h, path)
-	}
+	b, fds, done, err := do(ctx, h, what)
 	if err != nil && context.Cause(ctx) != nil {
 		err = unix.ECANCELED
 	}
@@ -281,7 +283,7 @@ func (c *serverConn) work(h header, path string) verdict {
 		c.s.failures.Add(1)
 		errno := errnoOf(err)
 		if errno != unix.ECANCELED {
-			c.s.tell(c.caller, opNames[h.op]+" "+path, err)
+			c.s.tell(c.caller, opNames[h.op]+" "+what, err)
 		}
 		err = c.answerError(h.op, h.tag, errno, sentence(err, errno))
 	} else {
@@ -300,7 +302,7 @@ func (c *serverConn) work(h header, path string) verdict {
 	return goOn
 }
 
-var opNames = map[uint16]string{opOpen: "open", opAnnounce: "announce"}
+var opNames = map[uint16]string{opOpen: "open", opAnnounce: "announce", opJoin: "join", opSender: "send to"}
 
 // tell reports a refusal.
 func (s *Server) tell(c rendezvous.Caller, what string, err error) {
@@ -329,7 +331,7 @@ func (c *serverConn) relieve() {
 	c.read()
 }
 
-// open makes a connection and the answer that hands it over. done is to be called when the answer has been sent or not.
+// open makes a connection and the answer that hands it over.
 func (c *serverConn) open(ctx context.Context, h header, path string) (b []byte, fds []int, done func(bool), err error) {
 	p, err := rendezvous.Parse(path)
 	if err == nil && p.Options.Create {

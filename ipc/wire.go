@@ -62,7 +62,7 @@ import (
 //	answer   4 magic
 //	         2 the version that is spoken from now on: the highest that both know; with EPROTONOSUPPORT the daemon's highest
 //	         2 the daemon's lowest version
-//	         4 how many OPEN and ANNOUNCE may be in progress on this connection; further ones are EAGAIN
+//	         4 how many OPEN, ANNOUNCE, JOIN and SENDER may be in progress on this connection; further ones are EAGAIN
 //	         4 how many ACCEPT may wait on one announcement; further ones are EAGAIN
 //
 // Errnos: EPROTONOSUPPORT: no version in common; EMFILE: the user has too many connections to the daemon (limit
@@ -115,6 +115,30 @@ import (
 // nothing.
 //
 //	request  4 tag of the request
+//
+// JOIN (7) makes the client's process a member of a process group and hands over the stream of the membership, which
+// is described in feedwire.go:
+//
+//	request  string name of the group: 0 to 128 bytes, which may be any
+//	         4 flags: 1: make the group if it is missing; others must not be set
+//	answer   one descriptor: the stream, O_NONBLOCK
+//	         4 node: the number of the daemon's node
+//	         4 pid: the process, as all members see it
+//	         4 which of the process's memberships in this group it is, from 1
+//
+// The answer comes when the join is ordered. The membership lasts as long as the stream, also when the connection on
+// which it was asked for has ended. Errnos: ENOENT: there is no such group, and it was not to be made; EACCES: its
+// owner or its mode does not let this user; EINVAL: the name is none, or a flag is not known; ENOSPC: the user has too
+// many memberships or groups; ENOSYS: the daemon has no groups.
+//
+// SENDER (8) hands over a stream by which the client sends to a group without being its member; nothing of what the
+// members get comes back on it:
+//
+//	request  string name of the group
+//	         4 flags: none is known
+//	answer   one descriptor: the stream, O_NONBLOCK
+//
+// Errnos: those of JOIN.
 const (
 	opHello    = 1
 	opOpen     = 2
@@ -122,6 +146,8 @@ const (
 	opAccept   = 4
 	opWithdraw = 5
 	opCancel   = 6
+	opJoin     = 7
+	opSender   = 8
 	opAnswer   = 1 << 15 // set in answers
 
 	magic   = 0x6b766e63
@@ -131,7 +157,7 @@ const (
 	addrSize   = 24
 	maxFrame   = 4096
 
-	maxRequests = 64  // OPEN and ANNOUNCE in progress on one connection
+	maxRequests = 64  // OPEN, ANNOUNCE, JOIN and SENDER in progress on one connection
 	maxAccepts  = 16  // ACCEPT that wait on one announcement
 	maxText     = 512 // the sentence of an error
 )
