@@ -210,7 +210,7 @@ func (c *Core) onRecover(from NK, r *Recover) {
 			return
 		}
 	}
-	if len(entries) > 0 && !mutated(mutLateAfterRecover) {
+	if len(entries) > 0 {
 		// The log of this ring goes on here beyond where the ballot that this node was
 		// READY for has closed it: it must not be installed late any more.
 		c.ready = nil

@@ -53,10 +53,10 @@ func (c *Core) installLate(f *InstallFrame) {
 	p := c.ready
 	i := slices.IndexFunc(p.Groups, func(g OldRing) bool { return slices.Contains(g.Parts, c.self) })
 	g := &p.Groups[i]
-	assert(g.Ring == c.view.Ring && (c.log.end() == g.End || mutated(mutLateAfterRecover) || mutated(mutOrdAfterPromise) || mutated(mutEarlyReady)),
+	assert(g.Ring == c.view.Ring && (c.log.end() == g.End || mutated(mutOrdAfterPromise) || mutated(mutEarlyReady)),
 		"a late install from another place than where this node was ready")
 	tail, wrong := c.closing(g)
-	assert(wrong == "" || mutated(mutLateAfterRecover) || mutated(mutOrdAfterPromise), "a tail that was right is wrong now: "+wrong)
+	assert(wrong == "" || mutated(mutOrdAfterPromise), "a tail that was right is wrong now: "+wrong)
 	c.note(fmt.Sprintf("install ring %v late", p.Ballot))
 	c.switchTo(p, g, tail, f)
 	c.dirty = true

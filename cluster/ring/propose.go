@@ -209,10 +209,13 @@ func (c *Core) handOver() bool {
 	if !t.handover && c.now < c.handoverAt {
 		return false
 	}
-	best, most := -1, len(t.set)
+	best, most := -1, 0
 	for i, r := range t.reports {
-		if t.set[i] != c.self && len(r.Reach)+1 > most {
-			best, most = i, len(r.Reach)+1
+		if t.set[i] == c.self {
+			continue
+		}
+		if gain := c.gain(t.set, t.set[i], r.Reach); gain > most {
+			best, most = i, gain
 		}
 	}
 	if best < 0 {
@@ -221,7 +224,7 @@ func (c *Core) handOver() bool {
 	if !t.handover {
 		c.handoverLater()
 	}
-	c.note(fmt.Sprintf("ring %v is handed over to node %v, which reaches %d", t.ballot, t.set[best], most-1))
+	c.note(fmt.Sprintf("ring %v is handed over to node %v, which reaches %d more", t.ballot, t.set[best], most))
 	c.try = nil
 	c.disarm(tReport)
 	c.emit(Send{To: others(t.set, c.self), Frame: &Nack{
@@ -229,4 +232,21 @@ func (c *Core) handOver() bool {
 	}})
 	c.rearm(tFlush, c.flushTime())
 	return true
+}
+
+// gain is how many more nodes would be in a ring that nk forms than in set.
+// Those who are up here were left out by this node for a reason.
+func (c *Core) gain(set []NK, nk NK, reach []NK) int {
+	n := 0
+	for _, o := range reach {
+		if _, ok := slices.BinarySearchFunc(set, o, CompareNK); !ok && !c.isUp(o) {
+			n++
+		}
+	}
+	for _, o := range set {
+		if o != nk && !slices.Contains(reach, o) {
+			n--
+		}
+	}
+	return n
 }

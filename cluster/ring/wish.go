@@ -2,7 +2,6 @@ package ring
 
 import (
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -147,20 +146,14 @@ func (c *Core) considerHandover(p *peer) {
 	if c.now < c.handoverAt {
 		return
 	}
-	mine := c.reachable()
-	if len(p.reach) <= len(mine) {
+	if c.gain(c.candidates(), p.nk, p.reach) <= 0 {
 		return
 	}
-	for _, nk := range p.reach {
-		if _, ok := slices.BinarySearchFunc(mine, nk, CompareNK); !ok && nk != c.self {
-			c.propose(fmt.Sprintf("node %v reaches more", p.nk))
-			if c.try != nil {
-				c.try.handover = true
-			}
-			c.handoverLater()
-			return
-		}
+	c.propose(fmt.Sprintf("node %v reaches more", p.nk))
+	if c.try != nil {
+		c.try.handover = true
 	}
+	c.handoverLater()
 }
 
 // handoverLater spaces hand-overs, the more the more of them there were.
