@@ -29,16 +29,29 @@ type daemon struct {
 
 // startDaemon starts the executable file with all it needs below dir, and returns once its mount answers.
 func startDaemon(ctx context.Context, file, dir string) (*daemon, error) {
-	d := &daemon{mount: filepath.Join(dir, "n"), ended: make(chan error, 1)}
-	if err := os.MkdirAll(d.mount, 0o755); err != nil {
+	return startNode(ctx, dir, exec.Command(file, daemonArgs("bench", dir)...))
+}
+
+// daemonArgs are the arguments of a node with all it needs below dir, and its mount last.
+func daemonArgs(name, dir string, more ...string) []string {
+	args := append([]string{"--config", "/dev/null", "--name", name, "--state", filepath.Join(dir, "s"), "--run", filepath.Join(dir, "r")}, more...)
+	return append(args, nodeMount(dir))
+}
+
+func nodeMount(dir string) string { return filepath.Join(dir, "n") }
+
+// startNode is startDaemon with a command of daemonArgs.
+func startNode(ctx context.Context, dir string, cmd *exec.Cmd) (*daemon, error) {
+	d := &daemon{cmd: cmd, mount: nodeMount(dir), ended: make(chan error, 1)}
+	// Whoever asks a mount whose daemon was killed is told so.
+	if err := os.MkdirAll(d.mount, 0o755); err != nil && !errors.Is(err, unix.ENOTCONN) && !mounted(d.mount) {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	log, err := os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	d.cmd = exec.Command(file, "--config", "/dev/null", "--name", "bench", "--state", filepath.Join(dir, "s"), "--run", filepath.Join(dir, "r"), d.mount)
 	d.cmd.Env = daemonEnv(os.Environ())
 	d.cmd.Stdout, d.cmd.Stderr = log, log
 	d.cmd.SysProcAttr = &unix.SysProcAttr{Setpgid: true} // ^C is for us; we tell the daemon in our own time
@@ -48,7 +61,7 @@ func startDaemon(ctx context.Context, file, dir string) (*daemon, error) {
 	go func() { d.ended <- d.cmd.Wait() }()
 	if err := d.ready(ctx); err != nil {
 		text, _ := os.ReadFile(log.Name())
-		return nil, errors.Join(fmt.Errorf("%s: %w\n%s", file, err, text), d.stop())
+		return nil, errors.Join(fmt.Errorf("%s: %w\n%s", strings.Join(cmd.Args, " "), err, text), d.stop())
 	}
 	return d, nil
 }
@@ -133,11 +146,7 @@ func (d *daemon) metric(name string) (int, error) {
 
 // status returns a number of /proc/PID/status, which everybody may read: "Threads:", or "VmRSS:" in KiB.
 func (d *daemon) status(name string) (int, error) {
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", d.cmd.Process.Pid))
-	if err != nil {
-		return 0, err
-	}
-	return field(string(b), name)
+	return processStatus(d.cmd.Process.Pid, name)
 }
 
 // field finds the line that begins with the word name and returns the number behind it.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
 
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -32,10 +33,13 @@ func main() {
 type options struct {
 	quick, json, noTools bool
 	only                 []string
-	rounds               int
+	rows                 *regexp.Regexp // nil: all
+	sizes                []string       // of the messages of groups
+	rounds, groupRounds  int
 	daemon, against      string
 	convoke              string // the command; always built
 	size                 size
+	groups               groupSize
 }
 
 // size is how much one measurement does.
@@ -59,14 +63,16 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	f.SortFlags = false
 	f.BoolVar(&o.quick, "quick", false, "a short run: less of everything")
 	f.StringSliceVar(&o.only, "only", nil, "only the `ROW`s whose name begins so; may be repeated")
-	f.IntVar(&o.rounds, "rounds", 0, "measure everything `N` times (default 11, with --quick 3)")
+	rows := f.String("rows", "", "only the rows whose name the regular expression `RE` matches")
+	f.StringSliceVar(&o.sizes, "sizes", defaultSizes, "the sizes of messages of groups, `SIZE`s in bytes, with K or M")
+	f.IntVar(&o.rounds, "rounds", 0, "measure everything `N` times (default 11, with --quick 3; of groups 3 and 1)")
 	f.BoolVar(&o.json, "json", false, "print JSON, with the values of each round")
-	f.BoolVar(&o.noTools, "no-tools", false, "leave dd, cat, bash, socat and nc out")
+	f.BoolVar(&o.noTools, "no-tools", false, "leave dd, cat, bash, socat, nc and corosync out")
 	f.StringVar(&o.daemon, "daemon", "", "the convoked to measure, an executable `FILE` (default: build it)")
 	f.StringVar(&o.against, "against", "", "another convoked, `FILE`, to measure beside it in the column \"against\"")
 	f.Usage = func() {
-		fmt.Fprintf(stdout, "Usage: go run ./test/bench [OPTION]...\nMeasure stream files against sockets and tools.\n\n%s\nRows: %s.\n"+
-			"The exit status is 1 when a goal is missed.\n", f.FlagUsages(), rowNames())
+		fmt.Fprintf(stdout, "Usage: go run ./test/bench [OPTION]...\nMeasure stream files against sockets and tools, and process groups against corosync.\n\n%s\nRows: %s.\n"+
+			"The exit status is 1 when a goal is missed.\n", f.FlagUsages(), rowNames(o.sizes))
 	}
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -74,18 +80,19 @@ func parseOptions(args []string, stdout io.Writer) (*options, error) {
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
-	o.size = fullSize
-	rounds := 11
+	o.size, o.groups = fullSize, fullGroups
+	rounds, groupRounds := 11, 3
 	if o.quick {
-		o.size, rounds = quickSize, 3
+		o.size, o.groups = quickSize, quickGroups
+		rounds, groupRounds = 3, 1
 	}
-	if o.rounds == 0 {
-		o.rounds = rounds
+	if o.groupRounds = o.rounds; o.rounds == 0 {
+		o.rounds, o.groupRounds = rounds, groupRounds
 	}
 	if o.rounds < 1 {
 		return nil, errors.New("--rounds must be 1 or more")
 	}
-	return o, checkOnly(o.only)
+	return o, o.selectRows(*rows)
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -150,5 +157,8 @@ func measureAll(ctx context.Context, o *options, stderr io.Writer) (rep *report,
 	if err := b.descriptors(ctx, rep); err != nil {
 		return nil, err
 	}
-	return rep, b.memory(ctx, rep)
+	if err := b.memory(ctx, rep); err != nil {
+		return nil, err
+	}
+	return rep, b.compareGroups(ctx, rep)
 }

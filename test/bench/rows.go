@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -70,7 +72,7 @@ func bulkRow(name string, block int) row {
 func (r row) sends() bool    { return strings.HasPrefix(r.name, "send") }
 func (r row) connects() bool { return strings.HasPrefix(r.name, "conns") }
 
-func rowNames() string {
+func rowNames(sizes []string) string {
 	var names []string
 	for _, r := range rows {
 		names = append(names, r.name)
@@ -78,21 +80,42 @@ func rowNames() string {
 	for _, r := range descriptorRows {
 		names = append(names, r.name)
 	}
-	return strings.Join(append(names, idleRow, blockedRow), ", ")
+	names = append(names, idleRow, blockedRow)
+	groups, _ := groupRows(sizes, groupSize{}) // none of sizes that are refused
+	for _, r := range groups {
+		names = append(names, r.name)
+	}
+	return strings.Join(names, ", ")
 }
 
-// checkOnly refuses what would select nothing.
-func checkOnly(only []string) error {
-	for _, o := range only {
-		if o == "" || !strings.Contains(", "+rowNames(), ", "+o) {
-			return fmt.Errorf("--only %q: the rows are %s", o, rowNames())
+// selectRows takes the selection of rows, and refuses what would select nothing.
+func (o *options) selectRows(pattern string) (err error) {
+	if _, err := groupRows(o.sizes, o.groups); err != nil {
+		return fmt.Errorf("--sizes: %w", err)
+	}
+	names := rowNames(o.sizes)
+	for _, only := range o.only {
+		if only == "" || !strings.Contains(", "+names, ", "+only) {
+			return fmt.Errorf("--only %q: the rows are %s", only, names)
 		}
+	}
+	if pattern == "" {
+		return nil
+	}
+	if o.rows, err = regexp.Compile(pattern); err != nil {
+		return fmt.Errorf("--rows: %w", err)
+	}
+	if !slices.ContainsFunc(strings.Split(names, ", "), o.wanted) {
+		return fmt.Errorf("--rows %q: the rows are %s", pattern, names)
 	}
 	return nil
 }
 
 // wanted tells whether a row is selected.
 func (o *options) wanted(name string) bool {
+	if o.rows != nil && !o.rows.MatchString(name) {
+		return false
+	}
 	for _, s := range o.only {
 		if strings.HasPrefix(name, s) {
 			return true

@@ -61,6 +61,11 @@ func readCPU() (cpuTime, error) {
 
 // calm repeats a measurement until the host leaves it alone. disturbed: it did not.
 func calm(ctx context.Context, f measure) (v float64, disturbed bool, err error) {
+	return calmly(ctx, f, maxAgain)
+}
+
+// calmly is calm with so many repetitions at most.
+func calmly(ctx context.Context, f measure, most int) (v float64, disturbed bool, err error) {
 	for again := 0; ; again++ {
 		start, err := readCPU()
 		if err != nil {
@@ -76,7 +81,7 @@ func calm(ctx context.Context, f measure) (v float64, disturbed bool, err error)
 		if end.stolenSince(start) <= maxStolen {
 			return v, false, nil
 		}
-		if again == maxAgain {
+		if again >= most {
 			return v, true, nil
 		}
 		select {

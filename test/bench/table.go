@@ -28,6 +28,8 @@ type report struct {
 	Memory []*usage  `json:"memory,omitempty"`
 
 	Descriptors []*descriptorResult `json:"descriptors,omitempty"`
+	Groups      []*groupResult      `json:"groups,omitempty"`
+	Notes       []string            `json:"notes,omitempty"` // what was not measured, and why
 }
 
 func (rep *report) missed() bool {
@@ -43,6 +45,11 @@ func (rep *report) missed() bool {
 	}
 	for _, u := range rep.Memory {
 		if u.Goal == goalMissed {
+			return true
+		}
+	}
+	for _, r := range rep.Groups {
+		if r.Goal == goalMissed {
 			return true
 		}
 	}
@@ -113,6 +120,18 @@ func (rep *report) print(w io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	if len(rep.Rows)+len(rep.Descriptors)+len(rep.Memory) > 0 && len(rep.Groups) > 0 {
+		fmt.Fprintln(w)
+	}
+	if len(rep.Groups) > 0 {
+		line("groups", "unit", string(ours), string(corosync), "ratio", "range", "goal", "MB/s", "MB/s")
+	}
+	for _, r := range rep.Groups {
+		line(r.cells()...)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
 	return rep.printNotes(w)
 }
 
@@ -146,6 +165,30 @@ func (rep *report) printNotes(w io.Writer) error {
 			if _, err := fmt.Fprintln(w, "note:", u.Note); err != nil {
 				return err
 			}
+		}
+	}
+	return rep.printGroupNotes(w)
+}
+
+func (rep *report) printGroupNotes(w io.Writer) error {
+	var lines []string
+	for _, r := range rep.Groups {
+		for _, m := range r.Missed {
+			lines = append(lines, "missed: "+m)
+		}
+		for _, n := range r.Notes {
+			lines = append(lines, "note: "+n)
+		}
+		if r.Disturbed > 0 {
+			lines = append(lines, fmt.Sprintf("note: %s: the host of this machine took processor time from %d measurements", r.Name, r.Disturbed))
+		}
+	}
+	for _, n := range rep.Notes {
+		lines = append(lines, "note: "+n)
+	}
+	for _, l := range lines {
+		if _, err := fmt.Fprintln(w, l); err != nil {
+			return err
 		}
 	}
 	return nil

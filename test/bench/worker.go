@@ -24,6 +24,9 @@ var roles = map[string]func(args []string, out io.Writer) error{
 	"hold":  clientHold,
 	"open":  clientOpen,
 	"fdp":   serveLocal,
+
+	"member":   memberRole,
+	"corosync": func(args []string, _ io.Writer) error { return runCorosync(args) },
 }
 
 // work does a role and ends the process.
