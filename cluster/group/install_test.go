@@ -2,6 +2,7 @@ package group
 
 import (
 	"context"
+	"syscall"
 	"testing"
 
 	"github.com/convoke-fs/convoke/cluster/ring"
@@ -119,7 +120,7 @@ func TestInstall_LosersOfAMergeLeaveFirst(t *testing.T) {
 		"conf members=1:11,2:33 joined=1:11:NODEUP left=-",
 		"ring 4.1 members=1,2",
 		"msg 1 11 secret")
-	wantErr(t, "send of who is out", b.Send([]byte("x"), false), 32)
+	wantErr(t, "send of who is out", b.Send([]byte("x"), false), syscall.EPIPE)
 	if got := w.g(2).Stats().Local; got != 1 {
 		t.Errorf("node 2 has %d local members, want 1", got)
 	}

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/convoke-fs/convoke/cluster/ring"
 )
 
 // poll waits for what other goroutines do.
@@ -175,8 +177,11 @@ func TestMember_Leave(t *testing.T) {
 			if s := w.g(2).Stats(); s.Local != 0 || s.Queued != 0 {
 				t.Errorf("left behind: %+v", s)
 			}
-			if n := len(w.g(2).feeds); n != 0 {
+			if n := len(w.g(2).feeds); n != 0 || w.g(2).table.groups["g"].feed != nil {
 				t.Errorf("%d feeds are left behind", n)
+			}
+			if n := w.nodes[2].gone; n != 1 {
+				t.Errorf("%d leaves were ordered, want 1", n)
 			}
 		})
 	}
@@ -205,6 +210,9 @@ func TestMember_EvictedReadsItsOwnEnd(t *testing.T) {
 	expect(t, a)
 	if n := len(w.g(2).feeds); n != 0 {
 		t.Errorf("%d feeds are left behind", n)
+	}
+	if n := w.nodes[2].gone; n != 0 {
+		t.Errorf("%d leaves were ordered, want none", n)
 	}
 }
 
@@ -314,4 +322,45 @@ func TestGroups_ManyGroups(t *testing.T) {
 		m.Leave(ProcDown)
 	}
 	wantNames(t, w.g(2))
+}
+
+// A burst leaves no memory behind.
+func TestMember_BurstIsForgotten(t *testing.T) {
+	w := newWorld(t, 1)
+	m := w.join(1, "g", user(11, 0))
+	for range 5 * keepSlots {
+		send(t, m, "x")
+	}
+	skip(t, m)
+	if n := len(m.feed.slots); n > keepSlots {
+		t.Errorf("an empty queue has room for %d records, want at most %d", n, keepSlots)
+	}
+	send(t, m, "x")
+	expect(t, m, "msg 1 11 x")
+}
+
+// fickle has no room, but room again before the caller knows.
+type fickle struct {
+	g     *Groups
+	calls int
+}
+
+func (f *fickle) Submit(ring.Kind, []byte) error {
+	if f.calls++; f.calls == 1 {
+		f.g.Room()
+		return syscall.EAGAIN
+	}
+	return nil
+}
+
+// No call of Room follows, so who then waited would wait for ever.
+func TestMember_RoomComesBeforeItWaits(t *testing.T) {
+	w := newWorld(t, 1)
+	m := w.join(1, "g", user(11, 0))
+	f := &fickle{g: m.g}
+	m.g.conf.Order = f
+	wantErr(t, "send", m.Send([]byte("x"), false), 0)
+	if f.calls != 2 || !m.Room() {
+		t.Errorf("submitted %d times, room is %v", f.calls, m.Room())
+	}
 }

@@ -71,6 +71,42 @@ func TestMerge_OlderCreationWins(t *testing.T) {
 }
 
 func TestMerge_LaterChangeWins(t *testing.T) {
+	chmod := func(mode uint32) op {
+		o := verbOp(verbChange, "g", credFor(1001))
+		o.set, o.file, o.mode = setMode, Feed, mode
+		return o
+	}
+	mode := func(open bool) op {
+		o := verbOp(verbMode, "g", credFor(1001))
+		o.open = open
+		return o
+	}
+	for name, tt := range map[string]struct {
+		earlier, later op
+		want           uint32 // mode of feed
+	}{
+		"closed after all":   {mode(true), mode(false), 0o600},
+		"opened after all":   {mode(false), mode(true), 0o666},
+		"chmod, to less":     {chmod(0o666), chmod(0o640), 0o640},
+		"chmod, to more":     {chmod(0o640), chmod(0o666), 0o666},
+		"chmod after a mode": {mode(false), chmod(0o660), 0o660},
+	} {
+		a := newTable()
+		a.put(t, nk1, KindGroup, mkdirAt(1000, "g", 1001))
+		b := a.clone()
+		tt.earlier.when, tt.later.when = 1500, 2000
+		a.put(t, nk2, KindGroup, tt.earlier)
+		b.put(t, nk1, KindGroup, tt.later)
+		m := mergeOf(t, b.stated(nk1, 1, true), a.stated(nk2, 2, true))
+		if got := m.groups["g"].modes[Feed]; got != tt.want {
+			t.Errorf("%s: mode is %03o, want %03o", name, got, tt.want)
+		}
+	}
+}
+
+// Who got in while he had the right to, on the side that wins, stays; who comes
+// from the side where the group was still open has no right now.
+func TestMerge_OnlyTheSideThatHasLostIsJudged(t *testing.T) {
 	a := newTable()
 	a.put(t, nk1, KindGroup, mkdirAt(1000, "g", 1001))
 	a.put(t, nk1, KindGroup, op{verb: verbMode, when: 1500, name: []byte("g"), cred: credFor(1001), open: true})
@@ -83,10 +119,26 @@ func TestMerge_LaterChangeWins(t *testing.T) {
 	if g.modes != closedModes {
 		t.Errorf("modes are %o, want them closed", g.modes)
 	}
-	// uid 1003 got in while he had the right to be, on the side that has won; uid
-	// 1002 comes from the side where the group was still open.
 	if len(g.members) != 1 || g.members[0].cred.uid != 1003 {
 		t.Errorf("%d members are left, want that of uid 1003", len(g.members))
+	}
+}
+
+func TestMerge_ProcessesAndGroupsStatedTwiceCountOnce(t *testing.T) {
+	a := newTable()
+	a.put(t, nk1, KindJoin, joinOp(1, 11, "g", credFor(1001)))
+	once := a.stated(nk1, 1, true)
+	twice := once
+	p, g := a.nodes[nk1][1], a.groups["g"]
+	twice.Data = le.AppendUint32(le.AppendUint32(nil, 2), 2)
+	for range 2 {
+		twice.Data = appendSized(twice.Data, p.append)
+	}
+	for range 2 {
+		twice.Data = appendSized(twice.Data, g.append)
+	}
+	if m := mergeOf(t, twice); string(m.dump()) != string(a.dump()) {
+		t.Errorf("the group has %d members, want 1", len(m.groups["g"].members))
 	}
 }
 

@@ -171,6 +171,11 @@ func TestTable_CountsTheMembershipsOfAProcess(t *testing.T) {
 	if got := n(nk1, 6, 7); got != 4 {
 		t.Errorf("then: got %d, want 4", got)
 	}
+	// The same number of a process on another node, next to it in the list.
+	n(nk3, 1, 99)
+	if got := n(nk2, 2, 99); got != 1 {
+		t.Errorf("with a namesake on another node: got %d, want 1", got)
+	}
 }
 
 func TestTable_LimitsEmptyGroupsOfAUser(t *testing.T) {

@@ -37,6 +37,7 @@ type node struct {
 	pend []ring.Message // what waits
 	full bool           // messages are refused
 	sent int            // messages that were taken
+	gone int            // leaves that were submitted
 }
 
 type circle struct {
@@ -86,8 +87,11 @@ func (n *node) Submit(k ring.Kind, data []byte) error {
 		n.w.mu.Unlock()
 		return syscall.EAGAIN
 	}
-	if isMessage {
+	switch {
+	case isMessage:
 		n.sent++
+	case k == KindLeave:
+		n.gone++
 	}
 	n.oseq++
 	m := ring.Message{Origin: n.nk, OSeq: n.oseq, Kind: k, Data: data}
