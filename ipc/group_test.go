@@ -290,6 +290,12 @@ func TestGroup_ErrorsAreThoseOfTheGroups(t *testing.T) {
 		t.Errorf("told: %q", told)
 	}
 	mu.Unlock()
+	hasty := newServer(newFakeHost(), ServerOpts{Groups: newFakeGroups()}, rendezvous.SocketCaller)
+	hasty.order = time.Millisecond
+	without := &daemon{newTree(t), hasty}
+	without.serve(t)
+	_, err = without.client(t).Join(soon(t), "slow", JoinOpts{})
+	wantErrno(t, err, unix.ETIMEDOUT)
 	_, err = startDaemon(t, newFakeHost(), ServerOpts{}).client(t).Join(soon(t), "g", JoinOpts{Create: true})
 	wantErrno(t, err, unix.ENOSYS)
 	raw := d.greeted(t)

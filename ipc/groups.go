@@ -2,13 +2,20 @@ package ipc
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/convoke-fs/convoke/rendezvous"
 )
+
+// orderTime is how long a join waits for the cluster's order.
+const orderTime = 30 * time.Second
+
+var errNoOrder = fmt.Errorf("the cluster has not agreed within %v: %w", orderTime, unix.ETIMEDOUT)
 
 // Groups are the process groups that a Server's clients may join. Both methods are called from many goroutines. Their
 // errors are as those of files: with a syscall.Errno within.
@@ -84,7 +91,12 @@ func (c *serverConn) group(h header, body []byte) verdict {
 		return c.work(h, m.name, c.sender)
 	}
 	return c.work(h, m.name, func(ctx context.Context, h header, name string) ([]byte, []int, func(bool), error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, c.s.order, errNoOrder)
+		defer cancel()
 		member, err := c.s.opts.Groups.Join(ctx, name, c.caller, m.flags&joinCreate != 0)
+		if err != nil && context.Cause(ctx) == errNoOrder {
+			err = errNoOrder
+		}
 		if err != nil {
 			return nil, nil, nil, err
 		}

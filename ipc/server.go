@@ -56,6 +56,7 @@ type Server struct {
 	identify func(fd int) (rendezvous.Caller, error)
 	hello    time.Duration // helloTime, or less in tests
 	stall    time.Duration // stallTime, or less in tests
+	order    time.Duration // orderTime, or less in tests
 
 	done    chan struct{}  // closed by Close
 	refused chan struct{}  // holds a place for each connection beyond its user's limit
@@ -95,7 +96,7 @@ func newServer(h host, o ServerOpts, identify func(int) (rendezvous.Caller, erro
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{
-		host: h, opts: o, identify: identify, hello: helloTime, stall: stallTime,
+		host: h, opts: o, identify: identify, hello: helloTime, stall: stallTime, order: orderTime,
 		done: make(chan struct{}), refused: make(chan struct{}, maxRefused),
 		listeners: map[*os.File]struct{}{}, conns: map[*serverConn]struct{}{}, feeds: map[*feed]struct{}{},
 	}

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/convoke-fs/convoke/cluster/group"
 	"github.com/convoke-fs/convoke/ipc"
@@ -11,19 +14,34 @@ import (
 
 // socketGroups are this node's process groups for clients of the daemon's socket.
 type socketGroups struct {
-	groups *group.Groups
-	last   atomic.Pointer[sharedConf]
+	groups     *group.Groups
+	foreignNet bool // callers of other network namespaces may take part
+	last       atomic.Pointer[sharedConf]
 }
 
 var _ ipc.Groups = (*socketGroups)(nil)
 
-// groupCaller is who asks, as cluster/group knows him.
-func groupCaller(c rendezvous.Caller) group.Caller {
-	return group.Caller{PID: c.TGID, UID: c.UID, GID: c.GID, Groups: c.Groups}
+// caller is who asks, as cluster/group knows him. One from another network namespace is refused, as he is in the tree: a
+// group is a way to other hosts too.
+func (g *socketGroups) caller(c rendezvous.Caller) (group.Caller, error) {
+	if !g.foreignNet {
+		var own unix.Stat_t
+		if err := unix.Stat("/proc/self/ns/net", &own); err != nil {
+			return group.Caller{}, fmt.Errorf("the own network namespace cannot be seen: %w", err)
+		}
+		if c.NetNS != (rendezvous.Namespace{Dev: uint64(own.Dev), Ino: own.Ino}) {
+			return group.Caller{}, fmt.Errorf("the caller is in another network namespace: %w", unix.EACCES)
+		}
+	}
+	return group.Caller{PID: c.TGID, UID: c.UID, GID: c.GID, Groups: c.Groups}, nil
 }
 
 func (g *socketGroups) Join(ctx context.Context, name string, c rendezvous.Caller, create bool) (ipc.Membership, error) {
-	m, err := g.groups.Join(ctx, name, groupCaller(c), group.JoinOpts{Create: create})
+	who, err := g.caller(c)
+	if err != nil {
+		return nil, err
+	}
+	m, err := g.groups.Join(ctx, name, who, group.JoinOpts{Create: create})
 	if err != nil {
 		return nil, err // not a nil *group.Member in an interface
 	}
@@ -31,7 +49,11 @@ func (g *socketGroups) Join(ctx context.Context, name string, c rendezvous.Calle
 }
 
 func (g *socketGroups) Sender(name string, c rendezvous.Caller) (ipc.Sending, error) {
-	s, err := g.groups.Sender(name, groupCaller(c))
+	who, err := g.caller(c)
+	if err != nil {
+		return nil, err
+	}
+	s, err := g.groups.Sender(name, who)
 	if err != nil {
 		return nil, err
 	}
