@@ -1,8 +1,6 @@
 package group
 
 import (
-	"unsafe"
-
 	"github.com/convoke-fs/convoke/cluster/ring"
 )
 
@@ -71,16 +69,22 @@ type Changed struct {
 	Reason Reason
 }
 
-// recordOverhead is what a record takes beside what its slices hold: itself, its
-// place in a queue, and what the allocator adds.
-const recordOverhead = int(unsafe.Sizeof(Record{})) + int(unsafe.Sizeof(slot{})) + 16
+// What things take in memory, on 64-bit machines.
+const (
+	recordBytes  = 168
+	slotBytes    = 16
+	processBytes = 12
+	changedBytes = 16
+
+	// recordOverhead is a record beside what its slices hold, its place in a
+	// queue, and what the allocator adds.
+	recordOverhead = recordBytes + slotBytes + 16
+)
 
 // size is what the record counts for in a queue.
 func (r *Record) size() int {
-	return recordOverhead + len(r.Data) +
-		len(r.Members)*int(unsafe.Sizeof(Process{})) +
-		(len(r.Joined)+len(r.Left))*int(unsafe.Sizeof(Changed{})) +
-		len(r.Nodes)*4
+	return recordOverhead + len(r.Data) + len(r.Members)*processBytes +
+		(len(r.Joined)+len(r.Left))*changedBytes + len(r.Nodes)*4
 }
 
 // The data of a message is a part of the buffer in which it came, of up to

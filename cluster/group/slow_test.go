@@ -1,12 +1,12 @@
 package group
 
 import (
+	"reflect"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 )
 
 // fill sends until more than bytes have been sent.
@@ -185,20 +185,35 @@ func TestSlow_ShareOfAUser(t *testing.T) {
 func TestRecord_DoesNotKeepTheBuffer(t *testing.T) {
 	buf := make([]byte, 64<<10)
 	in := func(r *Record) bool {
-		p := uintptr(unsafe.Pointer(unsafe.SliceData(r.Data)))
-		start := uintptr(unsafe.Pointer(&buf[0]))
-		return p >= start && p < start+uintptr(len(buf))
+		buf[0]++
+		return r.Data[0] == buf[0]
 	}
 	for _, tt := range []struct {
 		size int
 		lag  uint64
 		keep bool
 	}{
-		{0, 0, false}, {64, 0, false}, {256, 0, false}, {257, 0, true}, {257, 17, false},
+		{64, 0, false}, {256, 0, false}, {257, 0, true}, {257, 17, false},
 		{32 << 10, 0, true}, {32 << 10, 17, false}, {40 << 10, 17, true},
 	} {
-		if r := newMsg(buf[:tt.size:tt.size], tt.lag); tt.size > 0 && in(r) != tt.keep {
+		if r := newMsg(buf[:tt.size:tt.size], tt.lag); in(r) != tt.keep {
 			t.Errorf("%d bytes behind %d records: keeps the buffer is %v", tt.size, tt.lag, !tt.keep)
 		}
+	}
+}
+
+// What waits counts for what it takes.
+func TestRecord_Size(t *testing.T) {
+	for _, tt := range []struct {
+		v    any
+		want int
+	}{{Record{}, recordBytes}, {slot{}, slotBytes}, {Process{}, processBytes}, {Changed{}, changedBytes}} {
+		if got := int(reflect.TypeOf(tt.v).Size()); got != tt.want {
+			t.Errorf("%T takes %d bytes, want %d", tt.v, got, tt.want)
+		}
+	}
+	r := Record{Members: make([]Process, 2), Joined: make([]Changed, 3), Left: make([]Changed, 4), Nodes: make([]uint32, 5), Data: make([]byte, 6)}
+	if got, want := r.size(), recordOverhead+2*12+7*16+5*4+6; got != want {
+		t.Errorf("got %d, want %d", got, want)
 	}
 }
