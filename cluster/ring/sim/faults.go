@@ -19,9 +19,12 @@ type trap struct {
 	until  time.Duration
 }
 
-// trapTypes are what traps wait for: each step of a change, and the stream.
-var trapTypes = []ring.Type{ring.TypeInfo, ring.TypeSubmit, ring.TypeOrd, ring.TypeAck, ring.TypePropose, ring.TypeReport, ring.TypeNack,
-	ring.TypePrepare, ring.TypePrepare, ring.TypeRecover, ring.TypeRecover, ring.TypeReady, ring.TypeReady, ring.TypeInstall, ring.TypeInstall, ring.TypeInstall}
+// trapTypes are what traps wait for: each step of a change, the later ones more
+// often, and the stream.
+var trapTypes = []ring.Type{ring.TypeInfo, ring.TypeSubmit, ring.TypeOrd, ring.TypeAck, ring.TypeNack,
+	ring.TypePropose, ring.TypePropose, ring.TypeReport, ring.TypeReport,
+	ring.TypePrepare, ring.TypePrepare, ring.TypePrepare, ring.TypeRecover, ring.TypeRecover, ring.TypeRecover,
+	ring.TypeReady, ring.TypeReady, ring.TypeReady, ring.TypeInstall, ring.TypeInstall, ring.TypeInstall, ring.TypeInstall, ring.TypeInstall, ring.TypeInstall}
 
 // sprung gives the trap that this frame springs.
 func (w *world) sprung(l *life, f ring.Frame) *trap {
@@ -46,22 +49,19 @@ func (w *world) sprung(l *life, f ring.Frame) *trap {
 // of the frames went out.
 func (t *trap) spring(l *life, to []ring.NK) {
 	w := l.w
-	hit := l
-	if len(to) > 0 {
-		peer := w.hosts[to[t.r.IntN(len(to))].ID-1]
-		if t.snip {
-			if s := w.link(l.nk.ID, peer.id).sess; s != nil {
-				l.logf("trap: session with %d breaks", peer.id)
-				s.reset()
-			}
-			return
-		}
-		if t.aimed == 1 {
-			hit = peer.life
-		}
-	}
 	if t.snip {
+		for _, nk := range to {
+			if t.r.IntN(2) == 0 {
+				l.logf("trap: session with %v breaks", nk)
+				stay := t.again * time.Duration(t.r.IntN(2))
+				w.sever(l.host, w.hosts[nk.ID-1], func(do func()) { w.ends(stay, do) })
+			}
+		}
 		return
+	}
+	hit := l
+	if t.aimed == 1 && len(to) > 0 {
+		hit = w.hosts[to[t.r.IntN(len(to))].ID-1].life
 	}
 	// What else the step gives does not get out any more.
 	hit.logf("trap: %v", t.typ)
@@ -120,6 +120,10 @@ func (w *world) apply(f Fault) {
 				w.block(a, b, true, true, func(do func()) { w.ends(f.For/6, do) })
 			})
 		}
+	case Sever:
+		w.sever(a, b, end)
+	case Churn:
+		w.churn(r, w.now+f.For)
 	case Island:
 		for _, h := range w.hosts {
 			if h != a && r.IntN(3) > 0 {
@@ -127,18 +131,7 @@ func (w *world) apply(f Fault) {
 			}
 		}
 	case Split:
-		sides := 2 + r.IntN(2)
-		of := make([]int, len(w.hosts))
-		for i := range of {
-			of[i] = r.IntN(sides)
-		}
-		for i, x := range w.hosts {
-			for j, y := range w.hosts[:i] {
-				if of[i] != of[j] {
-					w.block(x, y, true, true, end)
-				}
-			}
-		}
+		w.split(r, 2+r.IntN(2), func(x, y *host) { w.block(x, y, true, true, end) })
 	case Pause, Stuck:
 		if alive {
 			l := a.life
@@ -160,7 +153,7 @@ func (w *world) apply(f Fault) {
 		a.fullDisk++
 		w.ends(f.For*2, a.room)
 	case Trap, Snip:
-		t := &trap{r: r, typ: trapTypes[r.IntN(len(trapTypes))], skip: r.IntN(3), snip: f.Kind == Snip, aimed: r.IntN(3), again: f.For, until: w.now + time.Second}
+		t := &trap{r: r, typ: trapTypes[r.IntN(len(trapTypes))], skip: r.IntN(2), snip: f.Kind == Snip, aimed: r.IntN(3), again: f.For, until: w.now + time.Second}
 		if r.IntN(3) == 0 {
 			t.victim = a
 		}
@@ -172,6 +165,44 @@ func (w *world) apply(f Fault) {
 			end(func() { l.flood-- })
 		}
 	}
+}
+
+// split parts the nodes into so many sides by what part does to two of them.
+func (w *world) split(r *rand.Rand, sides int, part func(x, y *host)) {
+	of := make([]int, len(w.hosts))
+	for i := range of {
+		of[i] = r.IntN(sides)
+	}
+	for i, x := range w.hosts {
+		for j, y := range w.hosts[:i] {
+			if of[i] != of[j] {
+				part(x, y)
+			}
+		}
+	}
+}
+
+// churn parts the nodes anew every moment.
+func (w *world) churn(r *rand.Rand, until time.Duration) {
+	stay := 10*ms + time.Duration(r.Int64N(int64(150*ms)))
+	w.split(r, 1+r.IntN(3), func(x, y *host) {
+		w.sever(x, y, func(do func()) { w.ends(stay, do) })
+	})
+	w.after(stay, func() {
+		if w.now < until && !w.healed {
+			w.churn(r, until)
+		}
+	})
+}
+
+// sever breaks the session of two nodes, and keeps them from another.
+func (w *world) sever(a, b *host, end func(do func())) {
+	l := w.link(a.id, b.id)
+	if l.sess != nil {
+		l.sess.reset()
+	}
+	l.shutOut(1)
+	end(func() { l.shutOut(-1) })
 }
 
 // room ends one fault that has filled a disk.

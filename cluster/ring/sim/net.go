@@ -12,6 +12,7 @@ type link struct {
 	w       *world
 	hosts   [2]*host
 	blocked [2]int // of the direction from hosts[i]
+	shut    int    // faults that let no new session be made
 	sess    *session
 	dials   [2]dialer
 }
@@ -137,9 +138,10 @@ func (e *end) receive(p packet) {
 	e.life.step(ring.Received{From: from, Frame: frame})
 }
 
-// lose drops the end of what is on its way from e, from a random place on.
+// lose drops the end of what is on its way from e, from a random place on; not
+// the end of the stream, once that is there.
 func (e *end) lose() {
-	if n := len(e.out); n > 0 {
+	if n := len(e.out); n > 0 && !e.cut {
 		e.out = e.out[:e.s.link.w.r.IntN(n+1)]
 	}
 }
@@ -179,6 +181,7 @@ func (e *end) close(dead bool, why string) {
 // block adds n blocks to the direction from hosts[side]; negative ones go.
 func (l *link) block(side, n int) {
 	l.blocked[side] += n
+	l.hurry()
 	if l.sess == nil {
 		return
 	}
@@ -186,6 +189,23 @@ func (l *link) block(side, n int) {
 		l.sess.ends[side].flow(between(l.w.r, 0, 50*ms))
 	}
 	l.sess.ends[1-side].listen()
+}
+
+// shutOut keeps new sessions from being made, n times; negative ones go.
+func (l *link) shutOut(n int) {
+	l.shut += n
+	l.hurry()
+}
+
+// passable tells whether a session can be made.
+func (l *link) passable() bool { return l.blocked[0] == 0 && l.blocked[1] == 0 && l.shut == 0 }
+
+// hurry has one side dial soon, where that is so.
+func (l *link) hurry() {
+	w := l.w
+	if w.k.Hasty && l.passable() {
+		l.dial(w.r.IntN(2), between(w.r, 0, 20*ms), true)
+	}
 }
 
 // listen looks whether anything can come to e, and ends the session when
@@ -246,11 +266,10 @@ func (l *link) try(side int) {
 	if me == nil || me.dead || l.sess != nil && !l.sess.ends[side].done {
 		return
 	}
-	way := l.blocked[0] == 0 && l.blocked[1] == 0
 	switch {
 	case me.paused():
 		l.again(side)
-	case !way || l.hosts[1-side].down || peer != nil && peer.paused():
+	case !l.passable() || l.hosts[1-side].down || peer != nil && peer.paused():
 		w.after(300*ms, func() { l.again(side) }) // the dial's own bound
 	case peer == nil || peer.dead:
 		d := &l.dials[side]

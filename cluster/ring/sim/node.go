@@ -114,9 +114,7 @@ func (l *life) drop(k *link, side int, silent bool) {
 	}
 	e := k.sess.ends[side]
 	e.done, e.told = true, false
-	if !e.cut { // else it has said BYE
-		e.lose()
-	}
+	e.lose()
 	if silent {
 		e.cut = true
 	} else {
@@ -217,7 +215,7 @@ func (l *life) step(ev ring.Event) {
 		return
 	}
 	l.tick()
-	if w.steps++; w.steps&15 == 0 {
+	if w.res.Steps++; w.res.Steps&15 == 0 {
 		l.measure()
 	}
 }
@@ -281,7 +279,7 @@ func (l *life) perform(outs []ring.Output) {
 			l.part(out)
 		case ring.Refused:
 		case ring.Note:
-			l.logf("%s", out.Text)
+			l.noted(out.Text)
 		default:
 			l.w.fail("core", l, "unknown output %T", out)
 		}
@@ -309,7 +307,7 @@ func (l *life) send(out ring.Send) {
 	if w.k.Codec {
 		wire = ring.AppendFrame(nil, frame)
 	}
-	w.frames += len(out.To)
+	w.res.count(frame, len(out.To))
 	if w.log != nil {
 		l.logf("sends to %v: %s", out.To, describe(frame))
 	}
@@ -381,7 +379,10 @@ func (l *life) deliver(out ring.Deliver) {
 		if l.w.log != nil {
 			l.logf("delivers %d of %v at %d of %v, tail %v, %d bytes", m.OSeq, m.Origin, m.Pos, out.Ring, out.Tail, len(m.Data))
 		}
-		l.w.delivered++
+		l.w.res.Delivered++
+		if out.Tail {
+			l.w.res.Tail++
+		}
 		l.w.mix(uint64(l.nk.ID), m.Pos, m.OSeq, sum)
 		l.w.trace.Deliver(l.nk, check.Delivery{Origin: m.Origin, Seq: m.OSeq, Ring: out.Ring, Pos: m.Pos, Tail: out.Tail, Sum: sum})
 		l.app.apply(m.Origin, sum)
@@ -392,17 +393,13 @@ func (l *life) deliver(out ring.Deliver) {
 func (l *life) ask(out ring.AskState) {
 	data := l.app.state(l, out)
 	answer := func() { l.step(ring.State{Ballot: out.Ballot, Data: data}) }
-	if l.w.k.StateLate {
-		l.w.after(between(l.w.r, 0, 3*ms), func() { l.take(answer) })
-		return
-	}
-	l.w.after(0, func() { l.take(answer) })
+	l.w.after(between(l.w.r, 0, l.w.k.StateLate), func() { l.take(answer) })
 }
 
 func (l *life) install(out ring.Install) {
 	w := l.w
 	l.installs++
-	w.installs++
+	w.res.Installs++
 	w.lastInstall = w.now
 	if l.w.log != nil {
 		l.logf("installs %v of %v from %v with %v: %s", out.View.Ring, out.View.Members, out.Old, out.Transitional, out.Cause)
@@ -419,7 +416,7 @@ func (l *life) install(out ring.Install) {
 // keep, and not know yet which of its own entries are stable.
 func (l *life) measure() {
 	s := l.core.Stats()
-	l.w.mostHeld = max(l.w.mostHeld, s.Unstable)
+	l.w.res.MostHeld = max(l.w.res.MostHeld, s.Unstable)
 	n := 1
 	if s.State != "oper" {
 		n = 2

@@ -31,19 +31,21 @@ const (
 	Split                // the nodes are parted into two or three sides
 	Island               // a node is parted from some of the others
 	Flap                 // a link is cut again and again
+	Sever                // sessions of two nodes break, and they get no new one
+	Churn                // the nodes are parted anew again and again, by such breaks
 	Pause                // a node does not run
 	Stuck                // a node's core does not, but its sessions do
 	Slow                 // a node and its links take their time
 	SlowDisk             // writes take up to 300 ms
 	FullDisk             // writes are not done until all is healed
 	Trap                 // a node dies in the middle of sending a frame of some type
-	Snip                 // as Trap, but a session breaks there
+	Snip                 // as Trap, but some of the sessions break there
 	Flood                // a node sends as much as it can
 	Everyone             // all die at once
 	kinds
 )
 
-var kindNames = [kinds]string{"crash", "power", "wipe", "bye", "reset", "hole", "cut", "split", "island", "flap", "pause",
+var kindNames = [kinds]string{"crash", "power", "wipe", "bye", "reset", "hole", "cut", "split", "island", "flap", "sever", "churn", "pause",
 	"stuck", "slow", "slowdisk", "fulldisk", "trap", "snip", "flood", "everyone"}
 
 func (k Kind) String() string { return kindNames[k] }
@@ -72,11 +74,12 @@ type Knobs struct {
 	Bursts    bool          // several messages at once
 	MaxSize   int           // of messages
 	Codec     bool          // frames are encoded and decoded
-	StateLate bool          // the application takes time to state its tables
+	StateLate time.Duration // longest time that the application takes to state its tables
 	BigState  int           // bytes to fill up what it states
 	Reserve   bool          // a node raises its ceiling before its core starts
 	Disk      time.Duration // longest time of a write
 	Redial    time.Duration // longest time between two dials
+	Hasty     bool          // a link is dialled as soon as that can succeed
 	Calm      bool          // delays are 1 to 6 ms without exception
 	Bound     time.Duration // for liveness, after the heal
 }
@@ -109,19 +112,44 @@ func between(r *rand.Rand, lo, hi time.Duration) time.Duration {
 	return lo + time.Duration(r.Int64N(int64(hi-lo)))
 }
 
+// breaking are the kinds that change the ring in any case, so they come more
+// often.
+var breaking = []Kind{Crash, Reset, Sever, Churn, Trap, Snip}
+
+func (k *Knobs) kind(r *rand.Rand) Kind {
+	kind := pick(r, k.Kinds...)
+	if !slices.Contains(breaking, kind) && chance(r, 60) {
+		kind = pick(r, k.Kinds...)
+	}
+	return kind
+}
+
+// lasting is how long one of n faults lasts. Many that last would leave nothing
+// alive that could go wrong.
+func lasting(r *rand.Rand, n int) time.Duration {
+	switch {
+	case chance(r, 50):
+		return between(r, ms, 60*ms)
+	case chance(r, 70):
+		return between(r, 50*ms, 500*ms)
+	}
+	return between(r, 400*ms, 2*time.Second*15/time.Duration(n))
+}
+
 // NewPlan draws the plan of a seed for a cluster of between lo and hi nodes.
 func NewPlan(seed uint64, lo, hi int) Plan {
 	r := rand.New(rand.NewPCG(seed, 0x706c616e))
 	k := Knobs{
 		Nodes:     lo + r.IntN(hi-lo+1),
 		Dead:      500 * ms,
-		Rate:      pick(r, 10*ms, 20*ms, 40*ms, 100*ms),
+		Rate:      pick(r, 10*ms, 30*ms, 100*ms, 300*ms),
 		Bursts:    chance(r, 30),
 		Codec:     chance(r, 75),
-		StateLate: chance(r, 50),
+		StateLate: pick(r, 0, 0, 3*ms, 30*ms),
 		Reserve:   chance(r, 50),
 		Disk:      pick(r, 0, ms, 5*ms, 20*ms),
-		Redial:    pick(r, 300*ms, 600*ms, time.Second),
+		Redial:    pick(r, 60*ms, 300*ms, time.Second),
+		Hasty:     chance(r, 50),
 		Calm:      chance(r, 30),
 		Bound:     10 * time.Second,
 	}
@@ -140,7 +168,7 @@ func NewPlan(seed uint64, lo, hi int) Plan {
 	c.Gather = pick(r, 0, 0, -1, 5*ms)
 	c.Slow = pick(r, 0, 300*ms, time.Second)
 	c.Ack = pick(r, 0, 0, ms, 30*ms)
-	c.MaxHoldDown = pick(r, 500*ms, time.Second, 2*time.Second)
+	c.MaxHoldDown = pick(r, ms, 100*ms, 500*ms, 2*time.Second)
 	if chance(r, 5) {
 		c.MaxHoldDown, k.Bound = 0, 70*time.Second
 	}
@@ -160,11 +188,12 @@ func NewPlan(seed uint64, lo, hi int) Plan {
 		}
 	}
 	p := Plan{Seed: seed, Knobs: k}
-	for range pick(r, 8, 20, 30, 30, 50) {
+	n := pick(r, 15, 30, 30, 50, 80)
+	for range n {
 		f := Fault{
 			At:   between(r, 100*ms, Chaos),
-			For:  pick(r, between(r, ms, 60*ms), between(r, 50*ms, 600*ms), between(r, 400*ms, 2*time.Second)),
-			Kind: pick(r, k.Kinds...),
+			For:  lasting(r, n),
+			Kind: k.kind(r),
 			A:    1 + r.IntN(k.Nodes),
 			B:    1 + r.IntN(k.Nodes),
 			Bits: r.Uint64(),

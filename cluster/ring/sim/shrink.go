@@ -25,7 +25,7 @@ func Shrink(p Plan, rule string, max int) Plan {
 		func(k *Knobs) { k.Codec = false },
 		func(k *Knobs) { k.Calm = true },
 		func(k *Knobs) { k.Bursts = false },
-		func(k *Knobs) { k.StateLate = false },
+		func(k *Knobs) { k.StateLate = 0 },
 		func(k *Knobs) { k.BigState = 0 },
 		func(k *Knobs) { k.Rate *= 4 },
 		func(k *Knobs) { k.Conf.Fragment = 0 },

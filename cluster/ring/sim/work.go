@@ -61,7 +61,7 @@ func (l *life) submit() {
 	}
 	switch {
 	case taken:
-		l.w.accepted++
+		l.w.res.Accepted++
 		l.w.trace.Accept(l.nk, hash(data))
 		if size > room && !ev.Urgent {
 			l.w.fail("room", l, "takes %d bytes with room for %d", size, room)
@@ -69,7 +69,7 @@ func (l *life) submit() {
 	case size <= room && room > 0:
 		l.w.fail("room", l, "does not take %d bytes with room for %d", size, room)
 	default:
-		l.w.refused++
+		l.w.res.Refused++
 	}
 	l.perform(outs)
 	if !l.dead && !l.w.over() {

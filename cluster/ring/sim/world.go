@@ -31,27 +31,7 @@ type world struct {
 	failed      []check.Violation // what the world itself has found
 	lastInstall time.Duration
 	sum         uint64
-	steps       uint64
-	frames      int
-	delivered   int
-	accepted    int
-	refused     int
-	installs    int
-	mostHeld    int
-}
-
-// A Result is what came of a run.
-type Result struct {
-	Violations []check.Violation
-	Hash       uint64        // of all that happened
-	Settled    time.Duration // when there was one ring of all after the heal
-	Steps      uint64        // of all cores
-	Frames     int
-	Delivered  int
-	Accepted   int
-	Refused    int
-	Installs   int
-	MostHeld   int // bytes
+	res         Result
 }
 
 // Run runs a plan. log, if it is not nil, is given a line for each thing that
@@ -62,21 +42,16 @@ func Run(p Plan, log func(string)) (res Result) {
 		if x := recover(); x != nil {
 			w.failed = append(w.failed, check.Violation{Rule: "panic", Node: fmt.Sprint(w.now), Text: fmt.Sprintf("%v\n%s", x, debug.Stack())})
 		}
-		res = Result{
-			Violations: append(w.failed, w.trace.Violations()...),
-			Hash:       w.sum,
-			Settled:    w.lastInstall,
-			Steps:      w.steps,
-			Frames:     w.frames,
-			Delivered:  w.delivered,
-			Accepted:   w.accepted,
-			Refused:    w.refused,
-			Installs:   w.installs,
-			MostHeld:   w.mostHeld,
-		}
+		res = w.res
+		res.Violations = append(w.failed, w.trace.Violations()...)
+		res.Hash, res.Settled = w.sum, w.lastInstall
 	}()
 	w.build()
 	for _, f := range p.Faults {
+		// What is on its way when something breaks is what has to be got right.
+		if f.Bits&1 == 0 {
+			w.at(f.At-time.Duration(f.Bits>>1%uint64(8*ms)), w.burst)
+		}
 		w.at(f.At, func() { w.apply(f) })
 	}
 	w.run(Chaos, w.over)
@@ -125,6 +100,19 @@ func (w *world) over() bool { return len(w.failed) > 0 || len(w.trace.Violations
 
 func (w *world) fail(rule string, l *life, format string, args ...any) {
 	w.failed = append(w.failed, check.Violation{Rule: rule, Node: l.nk.String(), Text: fmt.Sprintf(format, args...)})
+}
+
+// burst has all nodes send something at about the same time.
+func (w *world) burst() {
+	for _, h := range w.hosts {
+		for range w.r.IntN(5) {
+			w.after(between(w.r, 0, 4*ms), func() {
+				if h.life != nil && !w.healed {
+					h.life.take(h.life.submit)
+				}
+			})
+		}
+	}
 }
 
 // heal ends all faults and all sending.
@@ -217,16 +205,4 @@ func (w *world) mix(vs ...uint64) {
 	for _, v := range vs {
 		w.sum = mix(w.sum, v)
 	}
-}
-
-// Add adds another result's counts to r.
-func (r *Result) Add(x Result) {
-	r.Steps += x.Steps
-	r.Frames += x.Frames
-	r.Delivered += x.Delivered
-	r.Accepted += x.Accepted
-	r.Refused += x.Refused
-	r.Installs += x.Installs
-	r.MostHeld = max(r.MostHeld, x.MostHeld)
-	r.Settled = max(r.Settled, x.Settled)
 }
