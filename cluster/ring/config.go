@@ -6,7 +6,7 @@ import "time"
 // the default of the specification.
 type Config struct {
 	Self   NK            // required
-	MaxSeq uint64        // required: the durable ceiling that the last start of this node left; 0 for a node without history
+	MaxSeq uint64        // required: the durable ceiling that the last start of this node left; Fresh for a node without history
 	Rand   func() uint64 // required: the only source of chance
 
 	// Ceiling is what is durable now, when the node has raised its ceiling at this
@@ -29,6 +29,12 @@ type Config struct {
 	Gather      time.Duration // optional: how long an entry may wait for company while earlier ones are on their way; 1 ms; negative: not at all
 	MaxHoldDown time.Duration // optional: longest back-off of a member that was put out again and again; 30 s
 }
+
+// Fresh gives the MaxSeq of a node without history from a random number. Were it
+// 0, two nodes that have lost their disks could form a ring of the number of one
+// in which others still are, who knew them in an earlier life; and those would
+// take the two for fellows, with another log.
+func Fresh(random uint64) uint64 { return random % (maxSeqStep / 2) }
 
 // Bounds that are not configured.
 const (

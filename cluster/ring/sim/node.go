@@ -54,8 +54,8 @@ func (h *host) start(wiped bool) {
 	h.boot++
 	h.down = false
 	w := h.w
-	if wiped {
-		h.ceiling = 0
+	if wiped || h.boot == 1 && !w.k.Reserve {
+		h.ceiling = ring.Fresh(w.r.Uint64())
 	}
 	l := &life{w: w, host: h, nk: ring.NK{ID: h.id, Boot: h.boot}, tickAt: -1, lastTick: -1, maxSeq: h.ceiling}
 	l.r = rand.New(rand.NewPCG(w.plan.Seed, uint64(h.id)<<32|h.boot))
