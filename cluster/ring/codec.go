@@ -163,6 +163,7 @@ func (w *writer) body(f Frame) {
 		w.u64(f.Pos)
 	case *Info:
 		w.id(f.Ring)
+		w.u32(f.Size)
 		w.u32(f.Acting)
 		w.u64(f.MaxSeq)
 		w.nks(f.Reach)

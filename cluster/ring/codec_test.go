@@ -28,7 +28,7 @@ func someFrames() []Frame {
 		{NK{2, 1}, ID{7, 2}, false, []byte{}},
 	}}
 	return []Frame{
-		&Info{Ring: ID{8, 1}, Acting: 2, MaxSeq: 1 << 50, Reach: codecMembers},
+		&Info{Ring: ID{8, 1}, Size: 5, Acting: 2, MaxSeq: 1 << 50, Reach: codecMembers},
 		&SubmitFrame{Ring: b, Pos: 77, Entries: own},
 		&SubmitFrame{Ring: b, Pos: 78},
 		&Ord{Ring: b, First: 5, Stable: 4, Credit: 1 << 20, Members: codecMembers, Entries: entries},

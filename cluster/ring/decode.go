@@ -184,7 +184,7 @@ func (r *reader) frame(typ Type, from NK, members []NK) Frame {
 	case TypeAck:
 		return &Ack{Ring: r.id(), Pos: r.u64()}
 	case TypeInfo:
-		return &Info{Ring: r.id(), Acting: r.u32(), MaxSeq: r.u64(), Reach: r.nks()}
+		return &Info{Ring: r.id(), Size: r.u32(), Acting: r.u32(), MaxSeq: r.u64(), Reach: r.nks()}
 	case TypePropose:
 		return &Propose{Ballot: r.id(), Set: r.nks()}
 	case TypeReport:

@@ -66,9 +66,10 @@ type (
 	// wants a change.
 	Info struct {
 		Ring   ID
-		Acting uint32
+		Size   uint32 // members of Ring
+		Acting uint32 // whom the sender takes for its coordinator
 		MaxSeq uint64
-		Reach  []NK
+		Reach  []NK // whom it would have in a ring
 	}
 
 	// SubmitFrame brings entries of the sender to the sequencer. Pos is an ACK.

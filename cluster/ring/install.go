@@ -158,7 +158,7 @@ func (c *Core) account(old View, members []member, p *Prepare) {
 			continue
 		}
 		if peer.nk == nk && peer.ring.Seq < old.Ring.Seq {
-			peer.ring, peer.acting = old.Ring, old.Members[0].ID
+			peer.ring, peer.size, peer.acting = old.Ring, uint32(len(old.Members)), old.Members[0].ID
 		}
 		if p.Members[0] == c.self && !members[i].dead && !members[i].moved {
 			peer.excluded(c.now, c.conf.MaxHoldDown)

@@ -76,14 +76,19 @@ func (c *Core) grow(d time.Duration) time.Duration {
 	return d
 }
 
-// abort ends an attempt of this node; another follows.
+// abort ends an attempt of this node. Another follows, soon: the others would
+// propose too.
 func (c *Core) abort(reason string) {
+	c.abortFor(reason, 0, 10*time.Millisecond)
+}
+
+func (c *Core) abortFor(reason string, lo, hi time.Duration) {
 	c.note(fmt.Sprintf("ring %v is given up: %s", c.try.ballot, reason))
 	c.try = nil
 	c.tries++
 	c.disarm(tReport)
 	c.disarm(tFlush)
-	c.rearm(tRetry, c.between(30*time.Millisecond, 250*time.Millisecond))
+	c.rearm(tRetry, c.between(lo, hi))
 }
 
 // reportsMissing ends an attempt to which not all have answered.
@@ -188,7 +193,8 @@ func (c *Core) onNack(from NK, f *Nack) {
 	}
 	if f.Prefer == 0 {
 		if c.try != nil && f.Ballot == c.try.ballot && slices.Contains(c.try.set, from) {
-			c.abort(fmt.Sprintf("node %v has promised %d", from, f.Promised))
+			// Another node proposes: whoever is first must have the time to end.
+			c.abortFor(fmt.Sprintf("node %v has promised %d", from, f.Promised), 30*time.Millisecond, 250*time.Millisecond)
 		}
 		return
 	}

@@ -10,9 +10,11 @@ type peer struct {
 	nk     NK
 	up     bool
 	upAt   time.Duration
+	gone   bool   // it surely does not run any more
 	ring   ID     // that it is in, as it told last
+	size   uint32 // members of that; 0 if it has not told yet
 	acting uint32 // whom it then took for its coordinator
-	reach  []NK   // whom it then reached
+	reach  []NK   // whom it would then have had in a ring
 
 	toldRing   ID // what this node told it
 	toldActing uint32
@@ -96,8 +98,8 @@ func (c *Core) onUp(ev Up) {
 		}
 		*p = peer{nk: ev.Peer, out: p.out, holdUntil: p.holdUntil}
 	}
-	p.up, p.upAt, p.shunUntil = true, c.now, 0
-	p.ring, p.acting, p.reach = ev.Ring, ev.Ring.Rep, nil
+	p.up, p.gone, p.upAt, p.shunUntil = true, false, c.now, 0
+	p.ring, p.size, p.acting, p.reach = ev.Ring, 0, ev.Ring.Rep, nil
 	p.toldRing, p.toldActing = ID{}, 0
 	c.learn(max(ev.MaxSeq, ev.Ring.Seq))
 	c.handoverGap = handoverEvery
@@ -135,6 +137,9 @@ func (c *Core) down(nk NK, dead bool) {
 }
 
 func (c *Core) markDead(nk NK) {
+	if p := c.peer(nk.ID); p != nil && p.nk == nk {
+		p.gone = true
+	}
 	if i := c.index(nk); i >= 0 && !c.members[i].dead {
 		c.members[i].dead = true
 		c.dirty = true
@@ -169,7 +174,7 @@ func (c *Core) hearers() {
 func (c *Core) reachable() []NK {
 	out := make([]NK, 0, len(c.peers))
 	for _, p := range c.peers {
-		if p.up && !p.leftOut(c.now) {
+		if c.takeable(p) {
 			out = append(out, p.nk)
 		}
 	}
@@ -204,20 +209,39 @@ func (c *Core) leaderOf(p *peer) (id uint32, fellow bool) {
 }
 
 // takeable tells whether this node may have another in a proposal. It takes
-// nobody from a ring whose coordinator it cannot reach: where links are not
-// transitive, two nodes would steal a third from each other for ever.
+// nobody from a ring whose coordinator it cannot reach, and no part of a ring
+// without the rest: where links are not transitive, nodes would steal each other
+// for ever.
 func (c *Core) takeable(p *peer) bool {
 	if !p.up || p.leftOut(c.now) {
 		return false
 	}
 	id, fellow := c.leaderOf(p)
-	if id == c.self.ID || id == p.nk.ID {
-		return true
+	if fellow {
+		l := c.peer(id)
+		return id == c.self.ID || id == p.nk.ID || l != nil && l.up || c.deadMember(id)
 	}
-	if l := c.peer(id); l != nil && l.up {
-		return fellow || !l.leftOut(c.now)
+	if c.ready != nil && p.ring == c.ready.Ballot {
+		return true // this node is about to be in that ring
 	}
-	return fellow && c.deadMember(id)
+	if id != c.self.ID && id != p.nk.ID {
+		if l := c.peer(id); l == nil || !l.up || l.leftOut(c.now) {
+			return false
+		}
+	}
+	return p.size > 0 && c.known(p.ring) >= int(p.size)
+}
+
+// known counts the members of another ring that this node could have, or that
+// nobody can.
+func (c *Core) known(r ID) int {
+	n := 0
+	for _, p := range c.peers {
+		if p.ring == r && (p.gone || p.up && !p.leftOut(c.now)) {
+			n++
+		}
+	}
+	return n
 }
 
 // deadMember tells whether the member of that number is known not to run.
@@ -261,7 +285,7 @@ func (c *Core) onInfo(from NK, f *Info) {
 	}
 	p := c.peer(from.ID)
 	c.learn(max(f.MaxSeq, f.Ring.Seq))
-	p.ring, p.acting, p.reach = f.Ring, f.Acting, f.Reach
+	p.ring, p.size, p.acting, p.reach = f.Ring, f.Size, f.Acting, f.Reach
 	c.dirty = true
 	i := c.index(from)
 	if i < 0 || c.state != oper {
@@ -295,5 +319,5 @@ func (c *Core) tell() {
 
 func (c *Core) sendInfo(p *peer) {
 	p.toldRing, p.toldActing = c.view.Ring, c.acting
-	c.send(p.nk, &Info{Ring: c.view.Ring, Acting: c.acting, MaxSeq: c.maxSeq, Reach: c.reachable()})
+	c.send(p.nk, &Info{Ring: c.view.Ring, Size: uint32(len(c.members)), Acting: c.acting, MaxSeq: c.maxSeq, Reach: c.reachable()})
 }
