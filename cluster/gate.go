@@ -85,7 +85,7 @@ func (g *gate) check(m Member, tags map[string]string) error {
 		return fmt.Errorf("%w: %s is the node at %s", ErrNameTaken, m.Name, m.Addr)
 	}
 	// Two living nodes of one name: memberlist keeps the one that it knows.
-	if known, ok := g.view.Load().byName[m.Name]; ok && known.State.In() && known.Addr != m.Addr {
+	if known, ok := g.view.Load().byName[m.Name]; ok && known.State.In() && known.Addr.Port() != 0 && known.Addr != m.Addr {
 		return fmt.Errorf("%w: %s is the node at %s, not %s", ErrNameTaken, m.Name, known.Addr, m.Addr)
 	}
 	return nil

@@ -58,6 +58,7 @@ func (n *Node) Join(ctx context.Context, addrs []string) (int, error) {
 		n.mu.Unlock()
 		return answered, nil
 	case fresh:
+		n.engine.Detach()
 		inst.close()
 		n.forget()
 	}
@@ -210,6 +211,7 @@ func (n *Node) Leave(ctx context.Context) error {
 	n.mu.Lock()
 	n.inst = nil
 	n.mu.Unlock()
+	n.engine.Detach()
 	inst.close()
 	n.forget()
 	n.log.Info("left the cluster")
@@ -249,7 +251,7 @@ func (n *Node) Remove(ctx context.Context, name string) error {
 		return fmt.Errorf("remove %s: %w: it is this node", name, ErrInvalid)
 	case !known && !met:
 		return fmt.Errorf("remove %s: %w", name, ErrUnknownMember)
-	case known && m.State.In():
+	case known && (m.State.In() || m.In):
 		return fmt.Errorf("remove %s: %w", name, ErrAlive)
 	}
 	if inst := n.instance(); inst != nil && known {

@@ -56,6 +56,9 @@ type Member struct {
 	Tags    map[string]string // the user's own; not to be changed by who reads it
 	Version string            // of its daemon, "" when it tells none
 	Since   time.Time         // when it came into this state, by this node's clock
+
+	Sessions uint16 // the port of its sessions, 0 when it has none
+	In       bool   // it is in the ring: it takes part in what the cluster decides
 }
 
 // watched is the member as the notifications know it.
@@ -66,7 +69,7 @@ func (m Member) watched() watch.Member {
 // same tells whether two lines differ in nothing but Since.
 func (m Member) same(o Member) bool {
 	return m.ID == o.ID && m.Name == o.Name && m.Addr == o.Addr && m.State == o.State &&
-		m.Boot == o.Boot && m.Version == o.Version && maps.Equal(m.Tags, o.Tags)
+		m.Boot == o.Boot && m.Version == o.Version && m.Sessions == o.Sessions && maps.Equal(m.Tags, o.Tags)
 }
 
 // view is the table at one moment. It never changes, so it can be read without
@@ -76,6 +79,7 @@ type view struct {
 	byName map[string]Member
 }
 
+// newView makes the view of a table of members as they are shown.
 func newView(table map[string]Member) *view {
 	return &view{
 		byName: maps.Clone(table),
@@ -94,6 +98,7 @@ const (
 	tagCluster  = "c"  // hash of the cluster's name
 	tagRelease  = "r"  // the daemon's version
 	tagLeaving  = "l"  // set when the node is about to leave
+	tagSessions = "p"  // the port of its sessions
 	userPrefix  = "."  // before the names of the user's tags
 )
 
@@ -116,6 +121,9 @@ func tagsOf(m Member, clusterHash string) map[string]string {
 	}
 	if m.Version != "" {
 		tags[tagRelease] = m.Version
+	}
+	if m.Sessions != 0 {
+		tags[tagSessions] = strconv.FormatUint(uint64(m.Sessions), 10)
 	}
 	for k, v := range m.Tags {
 		tags[userPrefix+k] = v
@@ -148,6 +156,9 @@ func memberOf(sm *serf.Member) (Member, error) {
 	m.ID = uint32(id)
 	if m.Boot, err = strconv.ParseUint(sm.Tags[tagBoot], 10, 64); err != nil || m.Boot == 0 {
 		return Member{}, fmt.Errorf("member %s: boot %q: %w", sm.Name, sm.Tags[tagBoot], ErrInvalid)
+	}
+	if p, err := strconv.ParseUint(sm.Tags[tagSessions], 10, 16); err == nil {
+		m.Sessions = uint16(p)
 	}
 	if v := sm.Tags[tagRelease]; len(v) <= maxVersion && validTagValue(v) {
 		m.Version = v

@@ -20,17 +20,19 @@ import (
 // Packets to nobody are lost, connections to nobody are refused, and over a cut
 // link both vanish.
 type memnet struct {
-	mu    sync.Mutex
-	ports map[netip.AddrPort]*memport // mu
-	cuts  map[[2]netip.AddrPort]bool  // mu; both directions are in it
-	dials map[netip.AddrPort]int      // mu; connections that were asked for, by target
+	mu        sync.Mutex
+	ports     map[netip.AddrPort]*memport   // mu
+	cuts      map[[2]netip.AddrPort]bool    // mu; both directions are in it
+	dials     map[netip.AddrPort]int        // mu; connections that were asked for, by target
+	listeners map[netip.AddrPort]*memlisten // mu; ports of sessions
 }
 
 func newMemnet() *memnet {
 	return &memnet{
-		ports: map[netip.AddrPort]*memport{},
-		cuts:  map[[2]netip.AddrPort]bool{},
-		dials: map[netip.AddrPort]int{},
+		ports:     map[netip.AddrPort]*memport{},
+		cuts:      map[[2]netip.AddrPort]bool{},
+		dials:     map[netip.AddrPort]int{},
+		listeners: map[netip.AddrPort]*memlisten{},
 	}
 }
 
@@ -237,6 +239,7 @@ func config(t *testing.T, net *memnet, i int, join ...int) Config {
 		Log:       slog.New(slog.NewTextHandler(t.Output(), nil)).With("at", i),
 		Watch:     watch.NewHub(),
 		transport: net.open(at(i)),
+		sessions:  net.sessionsOf(at(i)),
 	}
 	for _, j := range join {
 		c.Join = append(c.Join, at(j).String())
@@ -263,8 +266,10 @@ func (n *Node) kill() {
 	n.inst, n.closed = nil, true
 	n.mu.Unlock()
 	if inst != nil {
+		n.listener.(*memlisten).crash()
 		inst.close()
 	}
+	n.engine.Close()
 	n.work.Wait()
 	n.state.close()
 }

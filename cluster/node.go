@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/hashicorp/memberlist"
 
+	"github.com/convoke-fs/convoke/cluster/engine"
+	"github.com/convoke-fs/convoke/cluster/quorum"
 	"github.com/convoke-fs/convoke/cluster/watch"
 )
 
@@ -38,8 +41,11 @@ type Config struct {
 	Version  string         // optional: of the daemon, up to 32 visible characters, for people
 	Log      *slog.Logger   // optional: nothing is logged without it
 	Watch    *watch.Hub     // optional: is told the changes of the table
+	Quorum   quorum.Options // optional: when the ring is quorate
+	Dead     time.Duration  // optional: how long a member may be silent before the ring goes on without it; engine.DefaultDead
 
 	transport func() (memberlist.Transport, error) // tests: in place of the ports
+	sessions  func() (sessionNet, error)           // tests: the same for the port of sessions
 }
 
 // Node is this node. All methods may be called from any goroutine.
@@ -59,17 +65,30 @@ type Node struct {
 	cancel context.CancelFunc
 	work   sync.WaitGroup // goroutines of the node itself
 
+	engine   *engine.Engine // set by Start
+	asked    bool           // a quorum is of interest
+	learned  chan int       // the size of a ring that was larger than any before
+	listener net.Listener   // ops; the last one of the sessions, nil before the first
+
+	more chan struct{} // there are news; has room for one
+
 	view   atomic.Pointer[view] // of table, replaced at each change
 	seeded atomic.Bool          // one of conf.Join has answered, or they are of no interest any more
 
-	telling sync.Mutex // taken before mu; orders the changes that the hub is told
+	aiming sync.Mutex // orders what the engine is told of the table
 
 	mu        sync.Mutex
-	table     map[string]Member // mu; this node included
-	old       map[string]peer   // mu; from the peer file, not in table yet
-	inst      *instance         // mu and ops to change it; nil: listens nowhere
-	closed    bool              // mu
-	peersText string            // mu; what the peer file holds
+	table     map[string]Member        // mu; this node included
+	old       map[string]peer          // mu; from the peer file, not in table yet
+	inst      *instance                // mu and ops to change it; nil: listens nowhere
+	closed    bool                     // mu
+	isStale   bool                     // mu
+	invalid   bool                     // mu
+	news      []func()                 // mu; what the hub is to be told, in order
+	ring      map[uint32]engine.Member // mu; those in the ring, by number
+	lost      map[uint32]loss          // mu; who was in the ring a moment ago, by number
+	reborn    bool                     // mu; a rebirth is under way
+	peersText string                   // mu; what the peer file holds
 }
 
 // Start starts a node and returns at once: the members of c.Join are asked in
@@ -97,7 +116,9 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	n := &Node{
 		conf: c, hash: hashCluster(c.Cluster), addr: c.Bind, log: c.Log, hub: c.Watch, state: state,
 		ops:   make(chan struct{}, 1),
+		more:  make(chan struct{}, 1),
 		table: map[string]Member{},
+		lost:  map[uint32]loss{},
 		old:   map[string]peer{},
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -106,12 +127,23 @@ func Start(ctx context.Context, c Config) (*Node, error) {
 	}
 	self := Member{ID: me.ID, Name: c.Name, Addr: c.Bind, State: Alive, Boot: me.Boot, Tags: map[string]string{}, Version: c.Version, Since: time.Now()}
 	n.readPeers(self.Name)
+	n.view.Store(newView(n.table)) // the gate needs one from the first moment
+	if err := n.startEngine(self); err != nil {
+		n.cancel()
+		n.work.Wait()
+		state.close()
+		return nil, err
+	}
 	if err := n.begin(self); err != nil {
 		n.cancel()
+		n.engine.Close()
+		n.work.Wait()
 		state.close()
 		return nil, err
 	}
 	n.work.Go(n.redial)
+	n.tellNews() // so that the first reader meets this node, and not its coming
+	n.work.Go(n.tellHub)
 	return n, nil
 }
 
@@ -152,7 +184,6 @@ func complete(c *Config) error {
 
 // begin puts the node into its own table and opens its port, if it has one.
 func (n *Node) begin(self Member) error {
-	n.view.Store(newView(n.table)) // the gate needs one from the first moment
 	if !n.networked() {
 		n.put(self)
 		n.log.Info("no cluster key: a cluster of one, no port is open", "name", self.Name)
@@ -196,9 +227,16 @@ func (n *Node) newInstance(self *Member) (*instance, error) {
 		n.addr = netip.AddrPortFrom(n.addr.Addr(), uint16(port))
 	}
 	self.Addr = n.addr
+	sessions, err := n.listenSessions()
+	if err != nil {
+		inner.Shutdown()
+		return nil, err
+	}
+	self.Sessions = portOf(sessions.listener.Addr())
 	tags := tagsOf(*self, n.hash)
 	if err := checkTagSize(tags); err != nil {
 		inner.Shutdown()
+		sessions.listener.Close()
 		return nil, err
 	}
 	g := &gate{self: n.addr, name: self.Name, boot: self.Boot, cluster: n.hash, view: &n.view}
@@ -207,6 +245,11 @@ func (n *Node) newInstance(self *Member) (*instance, error) {
 		name: self.Name, cluster: n.conf.Cluster, addr: n.addr, tags: tags, key: n.key, log: n.log,
 	}, inner, g, n.apply, n.drop, r.check)
 	if err != nil {
+		sessions.listener.Close()
+		return nil, err
+	}
+	if err := n.attach(sessions); err != nil {
+		in.close()
 		return nil, err
 	}
 	r.inst = in
@@ -280,18 +323,11 @@ func (n *Node) redrawID() {
 		return
 	}
 	defer release()
-	self := n.Self()
-	if _, clash := n.clash(self); !clash {
+	if _, clash := n.clash(n.Self()); !clash {
 		return
 	}
-	was := self.ID
-	self.ID = randomID()
-	if err := n.state.save(identity{ID: self.ID, Boot: self.Boot}); err != nil {
-		n.log.Error("number of this node", "err", err)
-		return
-	}
-	n.log.Warn("another member has the number of this node, which takes a new one", "was", was, "id", self.ID)
-	n.announce(self)
+	n.log.Warn("another member has the number of this node, which takes a new one")
+	n.reborns(func(me *Member) { me.ID = randomID() })
 }
 
 // Close leaves the cluster in good order, for at most 2 s, and ends the node.
@@ -313,8 +349,10 @@ func (n *Node) Close() error {
 		if !n.alone() {
 			inst.leave(tagsOf(n.Self(), n.hash))
 		}
+		n.engine.Detach()
 		inst.close()
 	}
+	n.engine.Close()
 	n.work.Wait()
 	n.state.close()
 	return err

@@ -6,18 +6,14 @@ import (
 	"github.com/hashicorp/serf/serf"
 )
 
-// put puts a member into the table and tells of it. The hub is told under its
-// own lock, so that it sees changes in the order of the table, while nothing
-// else of the node waits for those whom the hub wakes.
+// put puts a member into the table and tells of it.
 func (n *Node) put(m Member) {
-	n.telling.Lock()
-	defer n.telling.Unlock()
 	if n.enter(&m) {
-		n.hub.Update(m.watched())
+		n.retarget()
 	}
 }
 
-// enter is put without telling; changed is false when the table has m already.
+// enter is put for the table alone; changed is false when the table has m already.
 func (n *Node) enter(m *Member) (changed bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -32,20 +28,20 @@ func (n *Node) enter(m *Member) (changed bool) {
 		n.log.Info("member "+m.State.String(), "name", m.Name, "id", m.ID, "addr", m.Addr, "boot", m.Boot)
 	}
 	n.table[m.Name] = *m
-	n.view.Store(newView(n.table))
+	n.look()
+	shown := n.view.Load().byName[m.Name].watched()
+	n.post(func() { n.hub.Update(shown) })
 	return true
 }
 
 // drop takes a member out of the table and tells of it.
 func (n *Node) drop(name string) {
-	n.telling.Lock()
-	defer n.telling.Unlock()
 	if n.strike(name) {
-		n.hub.Remove(name)
+		n.retarget()
 	}
 }
 
-// strike is drop without telling.
+// strike is drop for the table alone.
 func (n *Node) strike(name string) (changed bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -56,7 +52,8 @@ func (n *Node) strike(name string) (changed bool) {
 	}
 	n.log.Info("member removed", "name", m.Name, "id", m.ID, "state", m.State.String())
 	delete(n.table, name)
-	n.view.Store(newView(n.table))
+	n.look()
+	n.post(func() { n.hub.Remove(name) })
 	return true
 }
 
@@ -113,7 +110,9 @@ func (r *reconciler) check() {
 		if err != nil || m.Name == n.conf.Name {
 			continue
 		}
-		mine, known := n.view.Load().byName[m.Name]
+		n.mu.Lock()
+		mine, known := n.table[m.Name]
+		n.mu.Unlock()
 		if known && mine.same(m) {
 			continue
 		}
@@ -134,6 +133,7 @@ func (r *reconciler) check() {
 		differs[mine.Name] = Member{}
 	}
 	r.differed = differs
+	n.forgive()
 	if _, clash := n.clash(n.Self()); clash {
 		// Not here: it waits for the gossip, which waits for this goroutine
 		// when its events pile up.
@@ -145,5 +145,38 @@ func (r *reconciler) check() {
 	}
 	if err := n.writePeers(); err != nil {
 		n.log.Warn("peer file", "err", err)
+	}
+}
+
+// post has the hub told what f says. The hub hears of changes in the order in
+// which they were made, from one goroutine, so that nothing else of the node
+// waits for those whom the hub wakes. The caller holds n.mu.
+func (n *Node) post(f func()) {
+	n.news = append(n.news, f)
+	select {
+	case n.more <- struct{}{}:
+	default:
+	}
+}
+
+func (n *Node) tellHub() {
+	for {
+		n.tellNews()
+		select {
+		case <-n.more:
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// tellNews tells the hub what there is. One goroutine at a time does it.
+func (n *Node) tellNews() {
+	n.mu.Lock()
+	news := n.news
+	n.news = nil
+	n.mu.Unlock()
+	for _, f := range news {
+		f()
 	}
 }

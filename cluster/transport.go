@@ -211,3 +211,9 @@ func (c *joinConn) answered() bool {
 	defer c.mu.Unlock()
 	return !c.silent
 }
+
+// portOf gives the port of a listener's address.
+func portOf(a net.Addr) uint16 {
+	ap, _ := netip.ParseAddrPort(a.String())
+	return ap.Port()
+}

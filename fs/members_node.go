@@ -83,9 +83,9 @@ func (d *memberDir) stat() stat {
 	return st
 }
 
-// role tells whether a member is in the cluster.
+// role tells whether a member is in the ring.
 func role(m member) string {
-	if m.State.In() {
+	if m.In {
 		return "in"
 	}
 	return "out"

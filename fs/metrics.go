@@ -13,9 +13,19 @@ import (
 // Metric is a number that others count, for cluster/metrics.
 type Metric struct {
 	Name  string // convoke_...
-	Kind  string // "counter" or "gauge"
+	Kind  string // "counter", "gauge" or "histogram"
 	Help  string // one sentence
 	Value int64
+
+	// Of a histogram, in place of Value. The last bucket counts all.
+	Buckets []Bucket
+	Sum     float64
+}
+
+// Bucket counts what is not above its bound.
+type Bucket struct {
+	Bound string // a number, or +Inf
+	Count int64
 }
 
 // metricsText is cluster/metrics in Prometheus' text format. It names no user, path or peer.
@@ -62,7 +72,15 @@ func (t *Tree) metricsText() string {
 	metric("convoke_uptime_seconds", "gauge", "Time since the start.", fmt.Sprintf("%.1f", time.Since(t.start).Seconds()))
 	if t.opts.Metrics != nil {
 		for _, m := range t.opts.Metrics() {
-			metric(m.Name, m.Kind, m.Help, m.Value)
+			if len(m.Buckets) == 0 {
+				metric(m.Name, m.Kind, m.Help, m.Value)
+				continue
+			}
+			fmt.Fprintf(&b, "# HELP %s %s\n# TYPE %s %s\n", m.Name, m.Help, m.Name, m.Kind)
+			for _, u := range m.Buckets {
+				fmt.Fprintf(&b, "%s_bucket{le=%q} %d\n", m.Name, u.Bound, u.Count)
+			}
+			fmt.Fprintf(&b, "%s_sum %g\n%s_count %d\n", m.Name, m.Sum, m.Name, m.Buckets[len(m.Buckets)-1].Count)
 		}
 	}
 	return b.String()

@@ -17,12 +17,18 @@
 // milliseconds: of the change, in a snapshot of the last change before it. The
 // fields are
 //
-//	SNAP ID NAME STATE ROLE         STATE is alive, leaving, left or failed; ROLE in or out
-//	SNAPEND
-//	MEMBER_JOINED ID NAME
-//	MEMBER_LEFT ID NAME state=left  or state=failed
+//	SNAP ID NAME STATE ROLE ring=R   STATE is alive, leaving, left or failed; ROLE in or out
+//	SNAPEND ring=R
+//	MEMBER_JOINED ID NAME ring=R
+//	MEMBER_LEFT ID NAME ring=R
+//	STALE_CLUSTER ring=R
+//	INVALID_CLUSTER ring=R
+//	VALID_CLUSTER ring=R
 //	LOST N
 //
-// A member is in while it is alive or leaving. Each change of that, and only
-// that, is a JOINED or LEFT.
+// A member is in while it is in the ring R. Each change of that, and only that,
+// is a JOINED or LEFT, and nodes that are in the same rings tell them in the same
+// order. STATE is what gossip says, which is a hint: a member may be alive and
+// out for the moment that it takes to let it in. A condition that holds when a
+// reader begins stands before its SNAPEND.
 package watch

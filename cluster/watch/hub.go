@@ -13,19 +13,8 @@ import (
 type Member struct {
 	ID    uint32 // the member's number
 	Name  string // unique among members
-	State string // "alive", "leaving", "left" or "failed"
+	State string // "alive", "leaving", "left" or "failed": what gossip says
 	Boot  uint64 // which start of the member this is
-}
-
-// in tells whether the member takes part. One that is about to leave still does:
-// its MEMBER_LEFT is yet to come, and a reader that replays records must have it.
-func (m Member) in() bool { return m.State == "alive" || m.State == "leaving" }
-
-func (m Member) role() string {
-	if m.in() {
-		return "in"
-	}
-	return "out"
 }
 
 // snapshot is a table rendered for readers; shared by all that begin with it.
@@ -36,6 +25,10 @@ type snapshot []*record
 type Hub struct {
 	mu      sync.Mutex
 	members map[string]Member    // mu; by name
+	ring    string               // mu; the ring's name, "" before the first
+	in      map[uint32]Member    // mu; who is in the ring, by ID
+	stale   bool                 // mu
+	invalid bool                 // mu
 	readers map[*Reader]struct{} // mu
 	at      time.Time            // mu; of the last change of the table
 	snap    snapshot             // mu; the table as it is now, nil when it has to be rendered
@@ -43,49 +36,105 @@ type Hub struct {
 
 // NewHub gives an empty hub.
 func NewHub() *Hub {
-	return &Hub{at: time.Now(), members: map[string]Member{}, readers: map[*Reader]struct{}{}}
+	return &Hub{at: time.Now(), members: map[string]Member{}, in: map[uint32]Member{}, readers: map[*Reader]struct{}{}}
 }
 
-// Update puts m into the table, in place of the member with its name. It posts
-// MEMBER_JOINED when the member was out and is in, MEMBER_LEFT when it was in
-// and is out, and both, LEFT first and with state=failed, when it is in with
-// another ID or boot: then it died and came back unseen. Anything else changes
-// the table only.
+// Update puts m into the table, in place of the member with its name. Nothing is
+// posted: gossip's belief is no membership.
 func (h *Hub) Update(m Member) {
 	h.change(func() []*record {
-		old, known := h.members[m.Name]
-		if known && old == m {
-			return nil
-		}
-		h.members[m.Name] = m
-		now := h.changed()
-		switch {
-		case known && old.in() && m.in() && (old.ID != m.ID || old.Boot != m.Boot):
-			return []*record{left(now, old, "failed"), joined(now, m)}
-		case known && old.in() && !m.in():
-			return []*record{left(now, m, m.State)}
-		case (!known || !old.in()) && m.in():
-			return []*record{joined(now, m)}
+		if old, known := h.members[m.Name]; !known || old != m {
+			h.members[m.Name] = m
+			h.changed()
 		}
 		return nil
 	})
 }
 
-// Remove takes the member out of the table and posts MEMBER_LEFT with
-// state=left if it was in. A name that is not in the table is ignored.
+// Remove takes the member out of the table. A name that is not in it is ignored.
 func (h *Hub) Remove(name string) {
 	h.change(func() []*record {
-		old, known := h.members[name]
-		if !known {
-			return nil
+		if _, known := h.members[name]; known {
+			delete(h.members, name)
+			h.changed()
 		}
-		delete(h.members, name)
-		now := h.changed()
-		if !old.in() {
-			return nil
-		}
-		return []*record{left(now, old, "left")}
+		return nil
 	})
+}
+
+// Ring says who is in the cluster from now on, with the ring's name as it is to
+// be shown; State is of no meaning. It posts MEMBER_LEFT for each that was in
+// and is not, and MEMBER_JOINED for each that is and was not, each by ID; one
+// that is in with another boot has left and joined.
+func (h *Hub) Ring(ring string, members []Member) {
+	h.change(func() []*record {
+		now := h.changed()
+		h.ring = ring
+		next := make(map[uint32]Member, len(members))
+		for _, m := range members {
+			next[m.ID] = m
+		}
+		var gone, come []*record
+		for _, m := range byID(h.in) {
+			if n, still := next[m.ID]; !still || n.Boot != m.Boot {
+				gone = append(gone, h.record(now, MemberLeft, id(m), h.nameOf(m)))
+			}
+		}
+		for _, m := range byID(next) {
+			if o, was := h.in[m.ID]; !was || o.Boot != m.Boot {
+				come = append(come, h.record(now, MemberJoined, id(m), h.nameOf(m)))
+			}
+		}
+		h.in = next
+		return append(gone, come...)
+	})
+}
+
+// Condition says whether this node has been cut off from its ring for long
+// (stale), and whether it has lost the quorum that was asked for (invalid). It
+// posts STALE_CLUSTER and INVALID_CLUSTER when these begin, and VALID_CLUSTER
+// when the last of them has ended.
+func (h *Hub) Condition(stale, invalid bool) {
+	h.change(func() []*record {
+		if stale == h.stale && invalid == h.invalid {
+			return nil
+		}
+		now := h.changed()
+		var recs []*record
+		if stale && !h.stale {
+			recs = append(recs, h.record(now, StaleCluster))
+		}
+		if invalid && !h.invalid {
+			recs = append(recs, h.record(now, InvalidCluster))
+		}
+		if !stale && !invalid {
+			recs = append(recs, h.record(now, ValidCluster))
+		}
+		h.stale, h.invalid = stale, invalid
+		return recs
+	})
+}
+
+// record renders a record with the ring at its end. The caller holds h.mu.
+func (h *Hub) record(at time.Time, kind Kind, fields ...string) *record {
+	if h.ring != "" {
+		fields = append(fields, "ring="+h.ring)
+	}
+	return newRecord(at, kind, fields...)
+}
+
+// nameOf gives the name under which a member of the ring is known here: the
+// ring may know a number only. The caller holds h.mu.
+func (h *Hub) nameOf(m Member) string {
+	if m.Name != "" {
+		return m.Name
+	}
+	for _, t := range h.members {
+		if t.ID == m.ID {
+			return t.Name
+		}
+	}
+	return ""
 }
 
 // Members gives the table, sorted by ID and name.
@@ -123,29 +172,45 @@ func (h *Hub) changed() time.Time {
 // snapshot renders the table, or gives what the last call rendered when nothing
 // has changed since. The caller holds h.mu.
 func (h *Hub) snapshot() snapshot {
-	if h.snap == nil {
-		s := make(snapshot, 0, len(h.members)+1)
-		for _, m := range h.sorted() {
-			s = append(s, newRecord(h.at, Snap, id(m), m.Name, m.State, m.role()))
-		}
-		h.snap = append(s, newRecord(h.at, SnapEnd))
+	if h.snap != nil {
+		return h.snap
 	}
+	s := make(snapshot, 0, len(h.members)+1)
+	for _, m := range h.sorted() {
+		role := "out"
+		if _, in := h.in[m.ID]; in {
+			role = "in"
+		}
+		s = append(s, h.record(h.at, Snap, id(m), m.Name, m.State, role))
+	}
+	if h.stale {
+		s = append(s, h.record(h.at, StaleCluster))
+	}
+	if h.invalid {
+		s = append(s, h.record(h.at, InvalidCluster))
+	}
+	h.snap = append(s, h.record(h.at, SnapEnd))
 	return h.snap
 }
 
-// sorted is the table in its one order. The caller holds h.mu.
+// sorted is the table in its one order, and who is in the ring of whom gossip
+// has not told yet. The caller holds h.mu.
 func (h *Hub) sorted() []Member {
-	return slices.SortedFunc(maps.Values(h.members), func(a, b Member) int {
-		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name))
-	})
+	all := slices.Collect(maps.Values(h.members))
+	for _, m := range h.in {
+		if !slices.ContainsFunc(all, func(t Member) bool { return t.ID == m.ID }) {
+			m.State = "alive"
+			all = append(all, m)
+		}
+	}
+	slices.SortFunc(all, compare)
+	return all
+}
+
+func byID(ms map[uint32]Member) []Member { return slices.SortedFunc(maps.Values(ms), compare) }
+
+func compare(a, b Member) int {
+	return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name))
 }
 
 func id(m Member) string { return strconv.FormatUint(uint64(m.ID), 10) }
-
-func joined(at time.Time, m Member) *record {
-	return newRecord(at, MemberJoined, id(m), m.Name)
-}
-
-func left(at time.Time, m Member, state string) *record {
-	return newRecord(at, MemberLeft, id(m), m.Name, "state="+state)
-}

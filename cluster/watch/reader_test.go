@@ -12,7 +12,7 @@ import (
 
 func TestReader_WholeRecordsAsManyAsFit(t *testing.T) {
 	h := NewHub()
-	h.Update(alive(1, "a"))
+	tell(h, alive(1, "a"))
 	line := len("1 2000-01-01T00:00:00.000Z SNAP 1 a alive in\n")
 	end := len("2 2000-01-01T00:00:00.000Z SNAPEND\n")
 
@@ -36,7 +36,7 @@ func TestReader_WholeRecordsAsManyAsFit(t *testing.T) {
 
 func TestReader_LargerRecordComesInPieces(t *testing.T) {
 	h := NewHub()
-	h.Update(alive(1, "a"))
+	tell(h, alive(1, "a"))
 	want := readAll(t, h.Open(nil, 0))
 	for size := 1; size < len(want)+2; size++ {
 		r := h.Open(nil, 0)
@@ -77,18 +77,18 @@ func TestReader_FilterNeitherWakesNorCounts(t *testing.T) {
 		t.Error("a reader without SNAP begins with something")
 	}
 	for i := range uint32(10) {
-		h.Update(alive(i+1, "m"+strconv.Itoa(int(i))))
+		tell(h, alive(i+1, "m"+strconv.Itoa(int(i))))
 	}
 	if woken != 0 || r.Ready() {
 		t.Errorf("woken %d times, ready %v by records that are filtered out", woken, r.Ready())
 	}
-	h.Remove("m3")
-	h.Remove("m4")
+	drop(h, "m3")
+	drop(h, "m4")
 	if woken != 2 {
 		t.Errorf("woken %d times, want 2", woken)
 	}
 	got := readAll(t, r)
-	wantBodies(t, got, "MEMBER_LEFT 4 m3 state=left", "MEMBER_LEFT 5 m4 state=left")
+	wantBodies(t, got, "MEMBER_LEFT 4 m3", "MEMBER_LEFT 5 m4")
 	if !strings.HasPrefix(got, "1 ") || !strings.Contains(got, "\n2 ") {
 		t.Errorf("numbers are not those of the reader's own records:\n%s", got)
 	}
@@ -98,26 +98,26 @@ func TestReader_OverflowIsToldAndHealed(t *testing.T) {
 	h := NewHub()
 	r := h.Open(nil, 4)
 	for i := range uint32(10) {
-		h.Update(alive(i+1, "m"+strconv.Itoa(int(i))))
+		tell(h, alive(i+1, "m"+strconv.Itoa(int(i))))
 	}
 	want := []string{"LOST 10"}
 	for i := range 10 {
 		want = append(want, fmt.Sprintf("SNAP %d m%d alive in", i+1, i))
 	}
 	wantBodies(t, readAll(t, r), append(want, "SNAPEND")...)
-	h.Remove("m0")
-	wantBodies(t, readAll(t, r), "MEMBER_LEFT 1 m0 state=left")
+	drop(h, "m0")
+	wantBodies(t, readAll(t, r), "MEMBER_LEFT 1 m0")
 }
 
 func TestReader_OverflowInTheMiddleOfARecord(t *testing.T) {
 	h := NewHub()
-	h.Update(alive(1, "a"))
+	tell(h, alive(1, "a"))
 	r := h.Open(nil, 1)
 	buf := make([]byte, 10)
 	n, _ := r.Read(buf)
 	got := string(buf[:n])
-	h.Update(alive(2, "b"))
-	h.Update(alive(3, "c"))
+	tell(h, alive(2, "b"))
+	tell(h, alive(3, "c"))
 	got += readAll(t, r)
 	wantBodies(t, got, "SNAP 1 a alive in", "LOST 2",
 		"SNAP 1 a alive in", "SNAP 2 b alive in", "SNAP 3 c alive in", "SNAPEND")
@@ -126,19 +126,19 @@ func TestReader_OverflowInTheMiddleOfARecord(t *testing.T) {
 func TestReader_OverflowBeforeTheLastLossIsRead(t *testing.T) {
 	h := NewHub()
 	r := h.Open([]Kind{MemberJoined}, 1)
-	h.Update(alive(1, "a"))
+	tell(h, alive(1, "a"))
 	buf := make([]byte, 10)
 	n, _ := r.Read(buf) // a part of the first record
 	got := string(buf[:n])
-	h.Update(alive(2, "b"))
-	h.Update(alive(3, "c"))
+	tell(h, alive(2, "b"))
+	tell(h, alive(3, "c"))
 	// The read ends with the rest of the record, and LOST 2 does not fit.
 	rest := make([]byte, len(" 2000-01-01T00:00:00.000Z MEMBER_JOINED 1 a\n")+1-10)
 	n, _ = r.Read(rest)
 	got += string(rest[:n])
 	r.resume()
-	h.Update(alive(4, "d"))
-	h.Update(alive(5, "e"))
+	tell(h, alive(4, "d"))
+	tell(h, alive(5, "e"))
 	wantBodies(t, got+readAll(t, r), "MEMBER_JOINED 1 a", "LOST 4")
 }
 
@@ -147,10 +147,10 @@ func TestReader_NotifyAfterEachPost(t *testing.T) {
 	r := h.Open(nil, 0)
 	var lines []string
 	r.Notify(func() { lines = append(lines, bodies(readAll(t, r))...) }) // no lock is held, so reading works
-	h.Update(alive(1, "a"))
-	h.Update(alive(1, "a"))
-	h.Remove("a")
-	want := "SNAPEND|MEMBER_JOINED 1 a|MEMBER_LEFT 1 a state=left"
+	tell(h, alive(1, "a"))
+	tell(h, alive(1, "a"))
+	drop(h, "a")
+	want := "SNAPEND|MEMBER_JOINED 1 a|MEMBER_LEFT 1 a"
 	if got := strings.Join(lines, "|"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
@@ -162,7 +162,7 @@ func TestReader_CloseEndsIt(t *testing.T) {
 	r.Notify(func() { t.Error("woken after Close") })
 	r.Close()
 	r.Close()
-	h.Update(alive(1, "a"))
+	tell(h, alive(1, "a"))
 	if n, ok := r.Read(make([]byte, 100)); n != 0 || ok || r.Ready() {
 		t.Errorf("Read after Close = %d, %v; Ready = %v", n, ok, r.Ready())
 	}
@@ -291,7 +291,7 @@ func replayOnce(t *testing.T, seed uint64) {
 			}
 			want := map[string]string{}
 			for _, m := range h.Members() {
-				if m.in() {
+				if takesPart(m) {
 					want[m.Name] = id(m)
 				}
 			}
@@ -310,10 +310,10 @@ func replayOnce(t *testing.T, seed uint64) {
 		n := rnd.IntN(12)
 		name := fmt.Sprintf("m%d", n)
 		if rnd.IntN(8) == 0 {
-			h.Remove(name)
+			drop(h, name)
 			continue
 		}
-		h.Update(Member{ID: uint32(n + 1), Name: name,
+		tell(h, Member{ID: uint32(n + 1), Name: name,
 			State: states[rnd.IntN(len(states))], Boot: uint64(rnd.IntN(2))})
 	}
 	posted.Store(uint64(len(bodies(readAll(t, count)))))

@@ -11,10 +11,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/convoke-fs/convoke/cluster"
+	"github.com/convoke-fs/convoke/cluster/engine"
+	"github.com/convoke-fs/convoke/cluster/quorum"
 	"github.com/convoke-fs/convoke/fs/quota"
 	"github.com/convoke-fs/convoke/rendezvous"
 )
@@ -25,11 +28,20 @@ type config struct {
 	join, limits, lib                                    []string
 	insecure, check, version                             bool
 	foreignNet, logFormat, logLevel                      string
+	quorum                                               quorum.Options
+	deadAfter                                            time.Duration
 
 	mountPoint string
 	bindAddr   netip.AddrPort
 	level      slog.Level
 }
+
+// A member that is silent for less may just not have been scheduled; one that
+// may be silent for more holds everybody up.
+const (
+	minDead = 200 * time.Millisecond
+	maxDead = time.Minute
+)
 
 var (
 	errHelp  = pflag.ErrHelp
@@ -46,6 +58,11 @@ func (c *config) flags() *pflag.FlagSet {
 	f.StringArrayVar(&c.join, "join", nil, "`HOST[:PORT]` of a member to join; may be repeated")
 	f.StringVar(&c.keyFile, "key-file", "", "`FILE` with the cluster's key, as convoke keygen makes it")
 	f.BoolVar(&c.insecure, "insecure", false, "join without a key; for tests, proves no identity")
+	f.IntVar(&c.quorum.Expect, "expect", 0, "expected votes, `N`; 0: as many members as were ever seen")
+	f.BoolVar(&c.quorum.TwoNode, "two-node", false, "of two members one is enough for a quorum")
+	f.BoolVar(&c.quorum.WaitForAll, "wait-for-all", false, "no quorum until all expected members were there once")
+	f.StringVar(&c.quorum.TieBreaker, "tie-breaker", "", "`lowest|ID`: exactly half is a quorum with that member")
+	f.DurationVar(&c.deadAfter, "dead-after", engine.DefaultDead, "`TIME` of silence after which the others go on without a member")
 	f.StringVar(&c.stateDir, "state", defaultDir("/var/lib/convoke", "XDG_STATE_HOME", ".local/state", "convoke"), "`DIR` for what must survive a restart")
 	f.StringVar(&c.runDir, "run", defaultDir("/run/convoke", "XDG_RUNTIME_DIR", "", "convoke"), "`DIR` for what must not")
 	f.StringArrayVar(&c.lib, "lib", []string{"/etc/convoke", "/usr/lib/convoke"}, "`DIR` with servers to start on demand; may be repeated")
@@ -223,6 +240,12 @@ func (c *config) validate() error {
 		if dir != "" && !filepath.IsAbs(dir) {
 			return fmt.Errorf("--lib %q: want an absolute path", dir)
 		}
+	}
+	if err := c.quorum.Check(); err != nil {
+		return err
+	}
+	if c.deadAfter < minDead || c.deadAfter > maxDead {
+		return fmt.Errorf("--dead-after %v: want %v to %v", c.deadAfter, minDead, maxDead)
 	}
 	limits := quota.New(1)
 	for _, l := range c.limits {

@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/convoke-fs/convoke/cluster/quorum"
 )
 
 // parse parses flags with an environment and, unless text is "-", a configuration file.
@@ -59,6 +62,9 @@ func TestConfig_RubbishIsRefusedWithItsReason(t *testing.T) {
 		{"-", "--log-level loud /m", "want debug, info, warn or error"},
 		{"-", "--join a /m", "--join needs --key-file"},
 		{"-", "--limit rivers /m", "want NAME UID|* N"},
+		{"-", "--two-node --expect 3 /m", "two_node with 3 expected votes"},
+		{"-", "--tie-breaker web1 /m", `tie breaker "web1"`},
+		{"-", "--dead-after 1ms /m", "--dead-after 1ms: want 200ms to 1m"},
 		{"-", "--config /nonexistent /m", "no such file"},
 		{"name=a\nname=b\n", "/m", ":2: name stands here a second time"},
 		{"name\n", "/m", `:1: "name" is not name=value`},
@@ -148,4 +154,14 @@ func FuzzParseLine(f *testing.F) {
 			t.Errorf("%q: key %q, value %q", line, key, value)
 		}
 	})
+}
+
+func TestConfig_QuorumAndSilence(t *testing.T) {
+	c, err := parse(t, "expect=5\ntie-breaker=lowest\ndead-after=2s\n", map[string]string{"CONVOKE_WAIT_FOR_ALL": "true"}, "/m")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (quorum.Options{Expect: 5, WaitForAll: true, TieBreaker: "lowest"}); c.quorum != want || c.deadAfter != 2*time.Second {
+		t.Errorf("got %+v, %v", c.quorum, c.deadAfter)
+	}
 }

@@ -109,7 +109,7 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 	}
 	node, err := cluster.Start(ctx, cluster.Config{
 		Name: c.name, Cluster: c.cluster, Bind: c.bindAddr, Key: key, Insecure: c.insecure,
-		StateDir: c.stateDir, Join: c.join, Version: version(), Log: log, Watch: hub,
+		StateDir: c.stateDir, Join: c.join, Version: version(), Log: log, Watch: hub, Quorum: c.quorum, Dead: c.deadAfter,
 	})
 	if err != nil {
 		return errors.Join(err, mount.Unmount())
@@ -118,7 +118,7 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 	tree := fs.New(fs.Opts{
 		Dir: mount.Dir, Server: server, Cluster: node, Watch: hub, Log: file, Quota: limits, Host: offered.host,
 		Name: c.cluster, Version: version(), ForeignNet: c.foreignNet == "allow", Ready: ready.Load,
-		CanStart: offered.canStart, Metrics: offered.metrics,
+		CanStart: offered.canStart, Metrics: offered.metrics, Groups: node.Groups(), Quorum: node.QuorumLine,
 	})
 	offered.tree = tree
 	server.SetTree(tree)

@@ -23,6 +23,7 @@ import (
 // and the daemon's socket.
 type services struct {
 	host     *rendezvous.Host
+	node     *cluster.Node
 	launcher *launch.Launcher
 	server   *ipc.Server
 	tree     *fs.Tree // set by serve, before anything is announced
@@ -39,7 +40,7 @@ const (
 )
 
 func newServices(c *config, node *cluster.Node, mountDir string, limits *quota.Table, file *fs.Log, log *slog.Logger) *services {
-	s := &services{log: log, runDir: c.runDir, ended: make(chan error, 2)}
+	s := &services{node: node, log: log, runDir: c.runDir, ended: make(chan error, 2)}
 	s.host = rendezvous.NewHost(rendezvous.HostOpts{
 		Resolver:   &rendezvous.Resolver{Members: node},
 		Log:        log,
@@ -57,6 +58,7 @@ func newServices(c *config, node *cluster.Node, mountDir string, limits *quota.T
 		Give:    func(uid uint32) { limits.Give(uid, quota.Sockets, 1) },
 		Refused: file.Refuse,
 		Log:     log,
+		Groups:  &socketGroups{groups: node.Groups(), foreignNet: c.foreignNet == "allow"},
 	})
 	return s
 }
@@ -78,14 +80,14 @@ func (s *services) canStart(p rendezvous.Path) bool {
 
 func (s *services) metrics() []fs.Metric {
 	started, served := s.launcher.Stats(), s.server.Stats()
-	return []fs.Metric{
+	return append(ringMetrics(s.node.RingStatus(), s.node.Groups().Stats()), []fs.Metric{
 		{Name: "convoke_server_starts_total", Kind: "counter", Help: "Servers started on demand.", Value: int64(started.Starts)},
 		{Name: "convoke_server_failures_total", Kind: "counter", Help: "Starts that failed, and servers that ended badly.", Value: int64(started.Failures)},
 		{Name: "convoke_servers", Kind: "gauge", Help: "Processes of started servers.", Value: int64(started.Running)},
 		{Name: "convoke_socket_clients", Kind: "gauge", Help: "Clients of the daemon's socket.", Value: int64(served.Connections)},
 		{Name: "convoke_socket_opens_total", Kind: "counter", Help: "Connections handed over by the daemon's socket.", Value: int64(served.Opens)},
 		{Name: "convoke_socket_accepts_total", Kind: "counter", Help: "Waiting clients handed over by the daemon's socket.", Value: int64(served.Accepts)},
-	}
+	}...)
 }
 
 // open serves the daemon's socket in the run folder and, through the mount, in the tree.

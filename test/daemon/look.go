@@ -112,7 +112,7 @@ func (n *Node) RSS() int64 {
 	return 0
 }
 
-// WaitAlive waits until n sees exactly the members named as alive.
+// WaitAlive waits until n sees exactly the members named as alive, and is in one ring with them.
 func (n *Node) WaitAlive(names ...string) {
 	n.t.Helper()
 	want := map[string]bool{}
@@ -129,7 +129,7 @@ func (n *Node) WaitAlive(names ...string) {
 				alive++
 			}
 		}
-		return alive == len(want)
+		return alive == len(want) && n.inRing() == alive
 	})
 }
 
@@ -164,6 +164,18 @@ func (n *Node) WaitMembers(ok func(state map[string]string) bool) {
 			n.t.Fatalf("%s sees %v after %v", n.Name, state, 2*Bound)
 		}
 	}
+}
+
+// inRing counts the members that are in n's ring.
+func (n *Node) inRing() int {
+	n.t.Helper()
+	in := 0
+	for line := range strings.Lines(n.Read("cluster/status")) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == "in" {
+			in++
+		}
+	}
+	return in
 }
 
 // States returns the state of each member, as n sees it.

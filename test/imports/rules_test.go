@@ -114,6 +114,19 @@ var rules = []rule{
 		keeps: []edge{{from: "cluster/ring", to: "math/rand/v2", test: true}},
 	},
 	{
+		name:   "cluster/group, session and quorum import none of ours but cluster/ring",
+		reason: "each is one part of the ring's life and is tested by itself; what binds them is cluster/engine",
+		forbids: func(e edge) bool {
+			return (e.from == "cluster/group" || e.from == "cluster/session" || e.from == "cluster/quorum") && ours(e.to) && e.to != "./cluster/ring"
+		},
+		breaks: []edge{
+			{from: "cluster/group", to: "./cluster/session"},
+			{from: "cluster/session", to: "./cluster/engine", test: true},
+			{from: "cluster/quorum", to: "./cluster"},
+		},
+		keeps: []edge{{from: "cluster/group", to: "./cluster/ring"}, {from: "cluster/engine", to: "./cluster/group"}},
+	},
+	{
 		name:   "ipc imports none of ours but rendezvous",
 		reason: "it is linked into other people's programs, which must not get a file system and a cluster with it",
 		forbids: func(e edge) bool {

@@ -23,8 +23,8 @@ var examples = []string{
 	"...\nhello, echo\n...",
 	"...\nuid {{\\d+}} of web1 asks: one two \n...",
 	"...\nhello\n...",
-	"1 {{\\S+}} SNAP {{\\d+}} web1 alive in\n2 {{\\S+}} SNAPEND",
-	"web2 is gone: state=left",
+	"1 {{\\S+}} SNAP {{\\d+}} web1 alive in ring={{\\S+}}\n2 {{\\S+}} SNAPEND ring={{\\S+}}",
+	"web2 is gone since ring={{\\S+}}",
 }
 
 func TestExamplesOfTheManual_WorkAsPasted(t *testing.T) {
@@ -119,8 +119,8 @@ hello, run
 ...
 hello
 ...
-1 {{\S+}} SNAP {{\d+}} me alive in
-2 {{\S+}} SNAPEND
+1 {{\S+}} SNAP {{\d+}} me alive in ring={{\S+}}
+2 {{\S+}} SNAPEND ring={{\S+}}
 ...`
 
 func TestReadme_TakesFiveMinutesAtMost(t *testing.T) {
