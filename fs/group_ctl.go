@@ -52,5 +52,15 @@ func groupVerbs(g Groups, name string, who group.Caller) verbs {
 			run: func(ctx context.Context, args []string) error {
 				return inOrder(ctx, func(ctx context.Context) error { return g.Open(ctx, name, who, args[0] == "open") })
 			}},
+		"quorum": {min: 1, max: 1,
+			check: func(args []string) error {
+				if args[0] != "need" && args[0] != "ignore" {
+					return fmt.Errorf("%q is neither need nor ignore: %w", args[0], syscall.EINVAL)
+				}
+				return nil
+			},
+			run: func(ctx context.Context, args []string) error {
+				return inOrder(ctx, func(ctx context.Context) error { return g.NeedQuorum(ctx, name, who, args[0] == "need") })
+			}},
 	}
 }

@@ -21,6 +21,7 @@ type Groups interface {
 	Rmdir(ctx context.Context, name string, c group.Caller) error
 	Change(ctx context.Context, name string, c group.Caller, ch group.Change) error
 	Open(ctx context.Context, name string, c group.Caller, open bool) error
+	NeedQuorum(ctx context.Context, name string, c group.Caller, need bool) error
 	Evict(ctx context.Context, name string, c group.Caller, p group.Process) error
 	Group(name string) (group.Info, bool)
 	List() []group.Info

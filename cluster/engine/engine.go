@@ -338,7 +338,6 @@ func (e *Engine) install(in ring.Install) {
 	close(e.next)
 	e.next = make(chan struct{})
 	e.latency.drop()
-	e.groups.Install(in)
 	ids := make([]uint32, len(in.View.Members))
 	members := make([]Member, len(ids))
 	for i, nk := range in.View.Members {
@@ -350,6 +349,8 @@ func (e *Engine) install(in ring.Install) {
 	}
 	slices.SortFunc(members, func(a, b Member) int { return ring.CompareNK(a.NK, b.NK) })
 	e.quorum = e.conf.Quorum.View(ids)
+	e.groups.SetQuorate(e.quorum.Quorate)
+	e.groups.Install(in)
 	e.note(slog.LevelInfo, "ring", "ring", in.View.Ring.String(), "members", memberList(members), "was", in.Old.String(),
 		"quorate", e.quorum.Quorate, "cause", in.Cause)
 	if e.conf.Installed != nil {

@@ -71,8 +71,18 @@ func (g *Groups) Change(ctx context.Context, name string, c Caller, ch Change) e
 // Open sets all modes of a group at once: open to everybody, or closed. It is
 // for who may write to ctl. EACCES, ENOENT.
 func (g *Groups) Open(ctx context.Context, name string, c Caller, open bool) error {
-	return fail("mode", name, g.ask(ctx, name, c, op{verb: verbMode, open: open}))
+	return fail("mode", name, g.ask(ctx, name, c, op{verb: verbMode, on: open}))
 }
+
+// NeedQuorum says whether joining and sending need a quorate ring. It is for who
+// may write to ctl. EACCES, ENOENT.
+func (g *Groups) NeedQuorum(ctx context.Context, name string, c Caller, need bool) error {
+	return fail("quorum", name, g.ask(ctx, name, c, op{verb: verbQuorum, on: need}))
+}
+
+// SetQuorate says whether the ring that comes next is a quorum. It is the
+// engine's, as Install is, and called before it.
+func (g *Groups) SetQuorate(quorate bool) { g.quorate.Store(quorate) }
 
 // Evict puts a member out, with PROCDOWN; root's. N 0 means all memberships of
 // the process in the group. ESRCH when there is none, ENOENT, EPERM. The member

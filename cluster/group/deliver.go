@@ -73,6 +73,7 @@ func (g *Groups) control(r ring.ID, m *ring.Message) {
 		if lm = g.local(e.id); lm != nil && e.joined != nil {
 			lm.n = e.joined.n
 			e.group.feed = lm.feed
+			lm.feed.need.Store(e.group.need)
 			first := g.view
 			first.Ring = r
 			lm.feed.attach(lm, &first)

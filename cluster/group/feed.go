@@ -22,6 +22,7 @@ type feed struct {
 
 	users int // Groups.lmu; locals of the group
 
+	need atomic.Bool  // the group needs a quorum; changed by the engine's calls
 	live atomic.Int32 // members that get what is put in; changed with mu held
 	lag  uint64       // records that waited after the last one was put in; the engine's
 

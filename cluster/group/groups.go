@@ -72,6 +72,7 @@ type Groups struct {
 	leaves  []leaveNote // wmu; to be submitted by Flush
 	out     []outNote   // wmu; to be told by Flush
 
+	quorate atomic.Bool   // the ring is a quorum
 	full    atomic.Bool   // the last Submit found no room
 	queued  atomic.Int64  // bytes that wait for members, those of one group once
 	pushed  int64         // bytes put into feeds; used by the engine's calls only

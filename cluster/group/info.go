@@ -8,6 +8,7 @@ import (
 // Info is a group as this node sees it now.
 type Info struct {
 	Name     string // any bytes
+	Need     bool   // a quorum is needed to join and to send
 	Kept     bool   // made by Mkdir, so it stays without members
 	UID, GID uint32
 	Modes    [5]uint32 // by File
@@ -24,7 +25,7 @@ type MemberInfo struct {
 }
 
 func (gr *group) info() Info {
-	return Info{Name: gr.name, Kept: gr.kept, UID: gr.uid, GID: gr.gid, Modes: gr.modes, Created: gr.created}
+	return Info{Name: gr.name, Kept: gr.kept, Need: gr.need, UID: gr.uid, GID: gr.gid, Modes: gr.modes, Created: gr.created}
 }
 
 // Group gives one group. It answers from memory.

@@ -19,6 +19,7 @@ func (g *Groups) Install(in ring.Install) {
 		had = append(had, gr)
 		if n := next.groups[name]; n != nil {
 			n.feed = gr.feed
+			n.feed.need.Store(n.need)
 		}
 	}
 	g.mu.Lock()

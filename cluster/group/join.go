@@ -16,9 +16,13 @@ type JoinOpts struct {
 }
 
 // Join makes c a member of the group and returns once the join is ordered; its
-// first record then waits. EACCES, ENOENT, ENOSPC, ENAMETOOLONG. EINTR or
+// first record then waits. EACCES, ENOENT, ENOSPC, ENAMETOOLONG, ENETDOWN (the
+// group needs a quorum, and the ring is none). EINTR or
 // ETIMEDOUT when ctx ends first: then it leaves again as soon as it has joined.
 func (g *Groups) Join(ctx context.Context, name string, c Caller, o JoinOpts) (*Member, error) {
+	if g.short(name) {
+		return nil, fail("join", name, syscall.ENETDOWN)
+	}
 	m, err := g.enter(name, c)
 	if err != nil {
 		return nil, fail("join", name, err)

@@ -58,7 +58,8 @@ func payload(data []byte, own bool, n int) []byte {
 // (own), up to its capacity: a part of a larger buffer is given with its
 // capacity cut off, and with 512 spare bytes a large message needs no copy.
 // EAGAIN: no room now, Notify tells when there is again; data is the caller's
-// still, but for the bytes after its length. EMSGSIZE. EPIPE: the member has
+// still, but for the bytes after its length. EMSGSIZE. ENETDOWN: the group needs
+// a quorum, and the ring is none. EPIPE: the member has
 // left or was put out.
 func (m *Member) Send(data []byte, own bool) error {
 	switch {
@@ -66,6 +67,8 @@ func (m *Member) Send(data []byte, own bool) error {
 		return syscall.EMSGSIZE
 	case m.closed.Load():
 		return syscall.EPIPE
+	case m.feed.need.Load() && !m.g.quorate.Load():
+		return syscall.ENETDOWN
 	}
 	return m.g.submit(&m.waker, KindMulticast, le.AppendUint32(payload(data, own, multicastTrailer), m.inc))
 }

@@ -71,7 +71,8 @@ func (a *attrs) beats(b *attrs) bool {
 	c := cmp.Or(
 		cmp.Compare(a.created, b.created), cmp.Compare(a.maker, b.maker),
 		cmp.Compare(b.changed, a.changed), cmp.Compare(b.changer, a.changer),
-		cmp.Compare(a.uid, b.uid), cmp.Compare(a.gid, b.gid), slices.Compare(a.modes[:], b.modes[:]))
+		cmp.Compare(a.uid, b.uid), cmp.Compare(a.gid, b.gid), slices.Compare(a.modes[:], b.modes[:]),
+		cmp.Compare(a.flags(), b.flags()))
 	return c < 0
 }
 

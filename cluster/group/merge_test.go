@@ -78,7 +78,7 @@ func TestMerge_LaterChangeWins(t *testing.T) {
 	}
 	mode := func(open bool) op {
 		o := verbOp(verbMode, "g", credFor(1001))
-		o.open = open
+		o.on = open
 		return o
 	}
 	for name, tt := range map[string]struct {
@@ -109,7 +109,7 @@ func TestMerge_LaterChangeWins(t *testing.T) {
 func TestMerge_OnlyTheSideThatHasLostIsJudged(t *testing.T) {
 	a := newTable()
 	a.put(t, nk1, KindGroup, mkdirAt(1000, "g", 1001))
-	a.put(t, nk1, KindGroup, op{verb: verbMode, when: 1500, name: []byte("g"), cred: credFor(1001), open: true})
+	a.put(t, nk1, KindGroup, op{verb: verbMode, when: 1500, name: []byte("g"), cred: credFor(1001), on: true})
 	a.put(t, nk2, KindJoin, joinOp(1, 22, "g", credFor(1002)))
 	b := a.clone()
 	b.put(t, nk1, KindJoin, joinOp(1, 11, "g", credFor(1003)))
@@ -156,7 +156,7 @@ func TestMerge_KeptStaysKept(t *testing.T) {
 func TestMerge_WhoIsInStaysIn(t *testing.T) {
 	a := newTable()
 	a.put(t, nk1, KindGroup, op{verb: verbMkdir, when: 1000, name: []byte("g"), cred: credFor(1001)})
-	a.put(t, nk1, KindGroup, op{verb: verbMode, when: 1500, name: []byte("g"), cred: credFor(1001), open: true})
+	a.put(t, nk1, KindGroup, op{verb: verbMode, when: 1500, name: []byte("g"), cred: credFor(1001), on: true})
 	a.put(t, nk2, KindJoin, joinOp(1, 22, "g", credFor(1002)))
 	a.put(t, nk1, KindGroup, op{verb: verbMode, when: 2000, name: []byte("g"), cred: credFor(1001)})
 	m := mergeOf(t, a.stated(nk1, 1, true), func() ring.NodeState {

@@ -18,6 +18,7 @@ import (
 //	           change: set u8, uid u32, gid u32, mode u32, file u8
 //	           mode: 1 to open, 0 to close, u8
 //	           evict: node u32, pid u32, N u32
+//	           quorum: 1 to need one, 0 not to, u8
 //	cred       uid u32, gid u32, number of groups u16, groups u32 each
 //	name       length u8, bytes
 //
@@ -43,6 +44,7 @@ const (
 	verbChange
 	verbMode
 	verbEvict
+	verbQuorum
 )
 
 // What a change sets.
@@ -68,7 +70,7 @@ type op struct {
 	set            uint8
 	uid, gid, mode uint32
 	file           File
-	open           bool
+	on             bool    // to open; to need a quorum
 	target         Process // N 0: all memberships of the process
 }
 
@@ -98,12 +100,12 @@ func (o *op) append(k ring.Kind, b []byte) []byte {
 		b = le.AppendUint32(append(b, o.set), o.uid)
 		b = le.AppendUint32(le.AppendUint32(b, o.gid), o.mode)
 		b = append(b, byte(o.file))
-	case verbMode:
-		var open byte
-		if o.open {
-			open = 1
+	case verbMode, verbQuorum:
+		var on byte
+		if o.on {
+			on = 1
 		}
-		b = append(b, open)
+		b = append(b, on)
 	case verbEvict:
 		b = le.AppendUint32(b, o.target.Node)
 		b = le.AppendUint32(le.AppendUint32(b, o.target.PID), o.target.N)
@@ -145,8 +147,8 @@ func decodeOp(k ring.Kind, data []byte) (o op, ok bool) {
 		if o.file = File(d.u8()); o.file >= files {
 			return o, false
 		}
-	case verbMode:
-		o.open = d.u8() != 0
+	case verbMode, verbQuorum:
+		o.on = d.u8() != 0
 	case verbEvict:
 		o.target = Process{Node: d.u32(), PID: d.u32(), N: d.u32()}
 	default:

@@ -24,8 +24,9 @@ func sampleOps() map[ring.Kind][]op {
 			{verb: verbMkdir, id: 3, when: 4, name: []byte("x"), cred: c},
 			{verb: verbRmdir, id: 3, when: 4, name: []byte("x"), cred: c},
 			change,
-			{verb: verbMode, name: []byte("x"), cred: c, open: true},
+			{verb: verbMode, name: []byte("x"), cred: c, on: true},
 			{verb: verbEvict, name: []byte("x"), cred: c, target: Process{1, 2, 3}},
+			{verb: verbQuorum, name: []byte("x"), cred: c, on: true},
 		},
 	}
 }

@@ -39,6 +39,7 @@ func (c cred) in(gid uint32) bool {
 // attrs are what a group is apart from its members. It is comparable.
 type attrs struct {
 	kept     bool
+	need     bool // a quorum, to join and to send
 	uid, gid uint32
 	modes    [files]uint32
 	created  int64  // milliseconds since 1970, by the clock of maker

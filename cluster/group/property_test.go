@@ -125,10 +125,10 @@ func (c *chaos) join() {
 }
 
 func (c *chaos) verb() {
-	o := op{verb: verb(1 + c.r.IntN(int(verbEvict))), name: []byte(c.name()), cred: credOf(c.caller(), maxJoinGroups, 0), when: int64(c.r.IntN(1000))}
+	o := op{verb: verb(1 + c.r.IntN(int(verbQuorum))), name: []byte(c.name()), cred: credOf(c.caller(), maxJoinGroups, 0), when: int64(c.r.IntN(1000))}
 	o.set, o.uid, o.gid = uint8(c.r.IntN(8)), uint32(c.r.IntN(3)*500), uint32(c.r.IntN(3)*500)
 	o.file, o.mode = File(c.r.IntN(int(files))), uint32(c.r.IntN(0o1000))
-	o.open = c.r.IntN(3) > 0
+	o.on = c.r.IntN(3) > 0
 	o.target = Process{Node: c.node(), PID: uint32(100 + c.r.IntN(3)), N: uint32(c.r.IntN(3))}
 	c.w.mu.Lock()
 	n := c.w.nodes[c.node()]

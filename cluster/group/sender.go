@@ -41,8 +41,21 @@ func (s *Sender) Send(data []byte, own bool) error {
 		return syscall.EMSGSIZE
 	case s.closed.Load():
 		return syscall.EPIPE
+	case s.g.short(s.name):
+		return syscall.ENETDOWN
 	}
 	return s.g.submit(&s.waker, KindSend, append(payload(data, own, len(s.trailer)), s.trailer...))
+}
+
+// short tells whether a group lacks the quorum that it needs.
+func (g *Groups) short(name string) bool {
+	if g.quorate.Load() {
+		return false
+	}
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	gr := g.table.groups[name]
+	return gr != nil && gr.need
 }
 
 // Room is Member.Room.

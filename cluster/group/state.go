@@ -13,7 +13,7 @@ import (
 //
 //	processes u32, groups u32
 //	process   length u16, inc u32, pid u32, N u32, joined i64, cred, name
-//	group     length u16, kept u8, uid u32, gid u32, modes 5 u32,
+//	group     length u16, flags u8 (1: kept, 2: needs a quorum), uid u32, gid u32, modes 5 u32,
 //	          created i64, maker u32, changed i64, changer u32, name
 
 // appendState states the processes of node and, if lead, all groups, those too
@@ -50,11 +50,7 @@ func (p *proc) append(b []byte) []byte {
 }
 
 func (g *group) append(b []byte) []byte {
-	var kept byte
-	if g.kept {
-		kept = 1
-	}
-	b = le.AppendUint32(append(b, kept), g.uid)
+	b = le.AppendUint32(append(b, g.flags()), g.uid)
 	b = le.AppendUint32(b, g.gid)
 	for _, m := range g.modes {
 		b = le.AppendUint32(b, m)
@@ -62,6 +58,21 @@ func (g *group) append(b []byte) []byte {
 	b = le.AppendUint32(le.AppendUint64(b, uint64(g.created)), g.maker)
 	b = le.AppendUint32(le.AppendUint64(b, uint64(g.changed)), g.changer)
 	return appendName(b, []byte(g.name))
+}
+
+const (
+	flagKept = 1 << iota
+	flagNeed
+)
+
+func (a *attrs) flags() (f byte) {
+	if a.kept {
+		f |= flagKept
+	}
+	if a.need {
+		f |= flagNeed
+	}
+	return f
 }
 
 // statement is a decoded state. The group of its processes has a name only.
@@ -92,7 +103,8 @@ func decodeState(data []byte) (s statement, ok bool) {
 	}
 	for range groups {
 		r := decoder{b: d.take(int(d.u16()))}
-		g := &group{attrs: attrs{kept: r.u8() != 0, uid: r.u32(), gid: r.u32()}}
+		flags := r.u8()
+		g := &group{attrs: attrs{kept: flags&flagKept != 0, need: flags&flagNeed != 0, uid: r.u32(), gid: r.u32()}}
 		for i := range g.modes {
 			g.modes[i] = r.u32() & modeMask
 		}

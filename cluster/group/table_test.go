@@ -53,7 +53,7 @@ func TestTable_Rules(t *testing.T) {
 	}
 	mode := func(uid uint32, open bool) op {
 		o := verbOp(verbMode, "g", credFor(uid))
-		o.open = open
+		o.on = open
 		return o
 	}
 	evict := func(uid, node, pid, n uint32) op {
@@ -233,7 +233,7 @@ func TestTable_IgnoresWhatItDoesNotUnderstand(t *testing.T) {
 	long := joinOp(2, 2, string(make([]byte, MaxName+1)), credFor(0))
 	file := verbOp(verbChange, "g", credFor(0))
 	file.set, file.file = setMode, files
-	later := verbOp(verbEvict+1, "g", credFor(0))
+	later := verbOp(verbQuorum+1, "g", credFor(0))
 	for name, e := range map[string]struct {
 		k    ring.Kind
 		data []byte

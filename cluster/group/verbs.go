@@ -27,6 +27,8 @@ func (t *table) call(origin ring.NK, o *op, e *effect) {
 		e.err = t.mode(origin, g, o)
 	case verbEvict:
 		e.err = t.evict(g, o, e)
+	case verbQuorum:
+		e.err = t.quorum(origin, g, o)
 	}
 }
 
@@ -91,8 +93,20 @@ func (t *table) mode(origin ring.NK, g *group, o *op) syscall.Errno {
 		return syscall.EACCES
 	}
 	g.modes = closedModes
-	if o.open {
+	if o.on {
 		g.modes = openModes
+	}
+	g.changed, g.changer = o.when, origin.ID
+	return 0
+}
+
+func (t *table) quorum(origin ring.NK, g *group, o *op) syscall.Errno {
+	if !g.allows(o.cred, Ctl, mayWrite) {
+		return syscall.EACCES
+	}
+	g.need = o.on
+	if g.feed != nil {
+		g.feed.need.Store(g.need)
 	}
 	g.changed, g.changer = o.when, origin.ID
 	return 0
