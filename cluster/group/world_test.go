@@ -67,6 +67,7 @@ func (w *world) start(id uint32, boot uint64) *node {
 	n := &node{w: w, nk: ring.NK{ID: id, Boot: boot}, hold: true}
 	n.ring = &circle{id: ring.ID{Rep: id}, nodes: []*node{n}}
 	n.g = New(Config{Self: n.nk, Order: n, Name: func(id uint32) string { return fmt.Sprintf("node%d", id) }})
+	n.g.SetQuorate(true) // tests of that say otherwise
 	w.mu.Lock()
 	w.nodes[id] = n
 	w.mu.Unlock()

@@ -516,6 +516,43 @@ func TestChange_AStateThatNeverComesLeavesTheOthersGoOn(t *testing.T) {
 	b.wantNoBreaks()
 }
 
+func TestChange_RefusesAnInstallThatCannotBe(t *testing.T) {
+	good := func(n *busNode) []NodeState {
+		from := n.core.View().Ring
+		return []NodeState{{NK{1, 1}, from, true, nil}, {NK{2, 1}, from, false, nil}}
+	}
+	for _, c := range []struct {
+		name   string
+		states func(s []NodeState) []NodeState
+		want   bool
+	}{
+		{"as it is", func(s []NodeState) []NodeState { return s }, true},
+		{"without states", func(s []NodeState) []NodeState { return nil }, false},
+		{"one twice", func(s []NodeState) []NodeState { s[1] = s[0]; return s }, false},
+		{"a stranger's", func(s []NodeState) []NodeState { s[1].Node.ID = 5; return s }, false},
+		{"from another ring", func(s []NodeState) []NodeState { s[1].From.Seq++; return s }, false},
+		{"two that lead", func(s []NodeState) []NodeState { s[1].Lead = true; return s }, false},
+	} {
+		b, one, two := pair(t, nil)
+		b.drop = func(from, to NK, f Frame) bool {
+			_, install := f.(*InstallFrame)
+			return install
+		}
+		b.cut(1, 2, false)
+		b.connect(1, 2)
+		for !two.core.isReady {
+			b.now += time.Millisecond
+			b.stepNode(one, Tick{})
+			b.run()
+		}
+		ring := two.core.promised
+		b.stepNode(two, Received{one.nk, &InstallFrame{Ballot: ring, States: c.states(good(two))}})
+		if ok := two.core.View().Ring == ring; ok != c.want || len(two.breaks) > 0 == c.want {
+			t.Errorf("%s: got installed %v, breaks %v, want installed %v", c.name, ok, two.breaks, c.want)
+		}
+	}
+}
+
 func TestChange_RingsMergeInFewSteps(t *testing.T) {
 	b := newBus(t)
 	for id := uint32(1); id <= 6; id++ {

@@ -188,7 +188,7 @@ func (c *Core) onRecover(from NK, r *Recover) {
 		if r.Late == nil {
 			return
 		}
-		if r.Late.Ballot != g.Ring {
+		if r.Late.Ballot != g.Ring || !statesOf(c.ready, r.Late.States) {
 			c.punish(from, "RECOVER with the install of another ring")
 			return
 		}

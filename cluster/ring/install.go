@@ -18,8 +18,28 @@ func (c *Core) onInstall(from NK, f *InstallFrame) {
 	case !c.isReady:
 		c.punish(from, "INSTALL before this node was ready")
 		return
+	case !statesOf(c.prep, f.States):
+		c.punish(from, "INSTALL without the states of its members")
+		return
 	}
 	c.install(f)
+}
+
+// statesOf tells whether states has one of every member of a prepared ring,
+// sorted, as the groups of the ring say.
+func statesOf(p *Prepare, states []NodeState) bool {
+	if len(states) != len(p.Members) {
+		return false
+	}
+	for i := range states {
+		s := &states[i]
+		j := slices.IndexFunc(p.Groups, func(g OldRing) bool { return slices.Contains(g.Parts, s.Node) })
+		if i > 0 && CompareNK(states[i-1].Node, s.Node) >= 0 || memberIndex(p.Members, s.Node) < 0 ||
+			j < 0 || p.Groups[j].Ring != s.From || s.Lead != (p.Groups[j].Holder == s.Node) {
+			return false
+		}
+	}
+	return true
 }
 
 // install switches to the promised ballot (P5).

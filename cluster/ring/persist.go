@@ -10,10 +10,18 @@ func (c *Core) learn(seq uint64) {
 	}
 }
 
-// plausible tells whether a ring seq told by another node may be believed:
-// without the bound one lie would use up all numbers (S13).
-func (c *Core) plausible(seq uint64) bool {
-	return seq <= c.maxSeq || seq-c.maxSeq <= maxSeqStep
+// plausible tells whether ring seqs told by another node may be believed: without
+// the bound one lie would use up all numbers (S13). Beyond it this node still
+// moves up by the bound: whoever was lied to just below it must not stay apart
+// from the others for ever.
+func (c *Core) plausible(seqs ...uint64) bool {
+	for _, seq := range seqs {
+		if seq > c.maxSeq && seq-c.maxSeq > maxSeqStep {
+			c.learn(c.maxSeq + maxSeqStep)
+			return false
+		}
+	}
+	return true
 }
 
 // covered tells whether frames of a ballot may leave: after a restart this node

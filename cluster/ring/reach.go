@@ -77,7 +77,7 @@ func (c *Core) onUp(ev Up) {
 		c.emit(Break{ev.Peer, "it has the number of this node, or none"})
 		return
 	}
-	if !c.plausible(ev.MaxSeq) || !c.plausible(ev.Ring.Seq) {
+	if !c.plausible(ev.MaxSeq, ev.Ring.Seq) {
 		c.emit(Break{ev.Peer, "an impossible ring number"})
 		return
 	}
@@ -279,7 +279,7 @@ func (c *Core) undecided() time.Duration {
 
 // onInfo takes in where another node stands.
 func (c *Core) onInfo(from NK, f *Info) {
-	if !c.plausible(f.MaxSeq) || !c.plausible(f.Ring.Seq) {
+	if !c.plausible(f.MaxSeq, f.Ring.Seq) {
 		c.punish(from, "an impossible ring number")
 		return
 	}

@@ -97,24 +97,29 @@ func TestReach_NobodyStealsForEver(t *testing.T) {
 }
 
 func TestReach_RefusesImpossiblePeers(t *testing.T) {
-	b := newBus(t)
-	n := b.start(1, nil)
-	for _, up := range []Up{
-		{Peer: NK{1, 2}}, {Peer: NK{0, 1}},
-		{Peer: NK{2, 1}, MaxSeq: 1<<32 + 2}, {Peer: NK{2, 1}, Ring: ID{^uint64(0), 2}},
+	for _, c := range []struct {
+		up    Up
+		learn uint64
+	}{
+		{Up{Peer: NK{1, 2}}, 1},
+		{Up{Peer: NK{0, 1}}, 1},
+		{Up{Peer: NK{2, 1}, MaxSeq: 1<<32 + 2}, 1<<32 + 1},
+		{Up{Peer: NK{2, 1}, Ring: ID{^uint64(0), 2}}, 1<<32 + 1},
 	} {
-		n.breaks = nil
-		b.link(1, up.Peer.ID).up = false
-		b.stepNode(n, up)
-		if len(n.breaks) != 1 || n.breaks[0].Peer != up.Peer {
-			t.Errorf("%+v: got breaks %v, want one", up, n.breaks)
+		b := newBus(t)
+		n := b.start(1, nil)
+		b.stepNode(n, c.up)
+		if len(n.breaks) != 1 || n.breaks[0].Peer != c.up.Peer {
+			t.Errorf("%+v: got breaks %v, want one", c.up, n.breaks)
 		}
-		if s := n.core.Stats(); s.MaxSeq != 1 {
-			t.Errorf("%+v: got seq %d learned, want none", up, s.MaxSeq)
+		if s := n.core.Stats(); s.MaxSeq != c.learn {
+			t.Errorf("%+v: got seq %d learned, want %d", c.up, s.MaxSeq, c.learn)
 		}
 	}
-	b.stepNode(n, Up{Peer: NK{3, 1}, Ring: ID{7, 3}, MaxSeq: 1 << 32})
-	if s := n.core.Stats(); len(n.breaks) != 1 || s.MaxSeq != 1<<32 {
+	b := newBus(t)
+	n := b.start(1, nil)
+	b.stepNode(n, Up{Peer: NK{3, 1}, Ring: ID{7, 3}, MaxSeq: 1<<32 + 1})
+	if s := n.core.Stats(); len(n.breaks) != 0 || s.MaxSeq != 1<<32+1 {
 		t.Errorf("got breaks %v and seq %d, want a step of 2^32 to be believed", n.breaks, s.MaxSeq)
 	}
 }
