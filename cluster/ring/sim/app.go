@@ -64,17 +64,18 @@ func (a *app) hash() uint64 {
 	return h | 1
 }
 
-// state is what the node says of the tables as they will be after the tail.
-func (a *app) state(l *life, ask ring.AskState) []byte {
+// state is what a node says of the tables as they will be after the tail, with
+// so many bytes of nothing.
+func (a *app) state(self ring.NK, ask ring.AskState, fill int) []byte {
 	b := app{parts: slices.Clone(a.parts), shared: a.shared}
 	for _, m := range ask.Tail {
 		b.apply(m.Origin, hash(m.Data))
 	}
-	out := binary.LittleEndian.AppendUint64(nil, b.part(l.nk).sum)
+	out := binary.LittleEndian.AppendUint64(nil, b.part(self).sum)
 	if ask.Lead {
 		out = binary.LittleEndian.AppendUint64(out, b.shared)
 	}
-	return append(out, make([]byte, l.w.k.BigState)...)
+	return append(out, make([]byte, fill)...)
 }
 
 // install takes a new ring in, after it has compared what is stated with what

@@ -311,9 +311,9 @@ func (l *link) open(side int) {
 			}
 			return
 		}
-		y.up(hello)
 		answer := y.life.hello()
-		w.after(l.delay(1-side), func() {
+		y.last = w.now + l.delay(1-side) // nothing overtakes HELLO_ACK
+		w.at(y.last, func() {
 			if y.done || x.life.dead || x.life.paused() || l.blocked[1-side] > 0 {
 				x.done = true
 				x.push(packet{fin: true})
@@ -324,6 +324,7 @@ func (l *link) open(side int) {
 			}
 			x.up(answer)
 		})
+		y.up(hello)
 	})
 }
 
@@ -334,7 +335,6 @@ func (e *end) up(hello ring.Up) {
 	before, told := d.peer, d.dead
 	d.peer, d.dead = hello.Peer, false
 	e.open = true
-	e.other().last = l.w.now
 	e.life.take(func() {
 		if e.done {
 			return

@@ -286,10 +286,13 @@ func (l *life) perform(outs []ring.Output) {
 	}
 }
 
+// slowReason is how the core's reason begins when a sequencer does not order.
+const slowReason = "it has ordered nothing for "
+
 // part ends a session because the core says so. Nobody lies here, so the only
 // reason for it is a sequencer that lives and does not order.
 func (l *life) part(out ring.Break) {
-	if !strings.HasPrefix(out.Reason, "it has ordered nothing for ") {
+	if !strings.HasPrefix(out.Reason, slowReason) {
 		l.w.fail("I10", l, "breaks with %v: %s", out.Peer, out.Reason)
 		return
 	}
@@ -391,7 +394,7 @@ func (l *life) deliver(out ring.Deliver) {
 
 // ask has the application state its tables, at once or a little later.
 func (l *life) ask(out ring.AskState) {
-	data := l.app.state(l, out)
+	data := l.app.state(l.nk, out, l.w.k.BigState)
 	answer := func() { l.step(ring.State{Ballot: out.Ballot, Data: data}) }
 	l.w.after(between(l.w.r, 0, l.w.k.StateLate), func() { l.take(answer) })
 }
