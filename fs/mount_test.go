@@ -35,7 +35,7 @@ type fakeCluster struct {
 
 func newFakeCluster() *fakeCluster {
 	return &fakeCluster{tagged: make(chan string, 100), members: []cluster.Member{
-		{ID: 1, Name: "web1", Addr: netip.MustParseAddrPort("127.0.0.1:7946"), State: cluster.Alive, Boot: 3, Version: "devel"},
+		{ID: 1, Name: "web1", Addr: netip.MustParseAddrPort("127.0.0.1:7946"), State: cluster.Alive, In: true, Boot: 3, Version: "devel"},
 		{ID: 2, Name: "web2", Addr: netip.MustParseAddrPort("127.0.0.2:7946"), State: cluster.Failed, Boot: 1, Tags: map[string]string{"rack": "b", "os": "linux"}},
 	}}
 }
@@ -108,9 +108,15 @@ func mountTree(t *testing.T, change ...func(*Opts)) *mounted {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var in []watch.Member
 	for _, w := range m.cluster.members {
-		m.watch.Update(watch.Member{ID: w.ID, Name: w.Name, State: w.State.String(), Boot: w.Boot})
+		known := watch.Member{ID: w.ID, Name: w.Name, State: w.State.String(), Boot: w.Boot}
+		m.watch.Update(known)
+		if w.In {
+			in = append(in, known)
+		}
 	}
+	m.watch.Ring("12.1", in)
 	o := Opts{Dir: mp.Dir, Server: m.server, Cluster: m.cluster, Watch: m.watch, Log: log, Quota: m.quota, Name: "test", Version: "devel"}
 	for _, f := range change {
 		f(&o)
