@@ -106,7 +106,7 @@ func (n *dataNode) stat() stat {
 	return st
 }
 
-func (n *dataNode) mayWait() bool { return false }
+func (n *dataNode) mayWait() bool { return true } // for his turn
 
 func (n *dataNode) open(ctx context.Context, c caller, flags uint32) (kernel.Opened, syscall.Errno) {
 	opened, errno := n.c.openAgain(c, flags)

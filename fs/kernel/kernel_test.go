@@ -28,6 +28,8 @@ type pipe struct {
 	half   bool   // guarded by mu: CloseWrite was called
 	busy   [2]bool
 	t      testing.TB
+
+	written func() // optional: called by Write
 }
 
 // once fails the test when the loop breaks its promise never to call one direction twice at a time.
@@ -64,6 +66,9 @@ func (p *pipe) Write(b []byte) (int, syscall.Errno) {
 	}
 	p.room -= n
 	p.out = append(p.out, b[:n]...)
+	if p.written != nil {
+		p.written()
+	}
 	return n, 0
 }
 
@@ -199,7 +204,12 @@ func (h *harness) give(b []byte) {
 	if h.r.in == nil || h.r.out == nil {
 		h.r.takeBuffers()
 	}
-	h.s.dispatch((*h.r.in)[:copy(*h.r.in, b)], h.r)
+	h.s.wakes.begin()
+	r := h.r
+	h.s.dispatch((*r.in)[:copy(*r.in, b)], r)
+	if !r.aside {
+		h.s.wakes.help(r.out)
+	}
 }
 
 // open opens st as a file with flags and returns its fh.

@@ -298,7 +298,11 @@ func (r *reader) next() (unmounted bool, err error) {
 		if n == 0 {
 			return true, nil // cut off
 		}
+		s.wakes.begin()
 		s.dispatch((*r.in)[:n], r)
+		if !r.aside {
+			s.wakes.help(r.out)
+		}
 	case syscall.ENOENT, syscall.EINTR, syscall.EAGAIN:
 		// ENOENT: the request was taken back while it was handed over.
 	case syscall.ENODEV, syscall.ECONNABORTED: // unmounted, or first cut off since something still had it open
@@ -403,6 +407,7 @@ func (s *Server) doOther(b []byte, h *fuse.InHeader, r *reader) {
 // f must not use the reader's buffers.
 func (s *Server) aside(r *reader, unique uint64, f func(ctx context.Context)) {
 	r.aside = true
+	s.wakes.leave()
 	r.leaveBuffers()
 	if s.ready.Add(-1) == 0 {
 		s.another()
