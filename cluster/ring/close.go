@@ -312,6 +312,7 @@ func (c *Core) onState(s State) {
 func (c *Core) sendReady() {
 	r := &Ready{Ballot: c.promised, Data: c.stated.Data}
 	c.stated, c.isReady, c.ready = nil, true, c.prep
+	c.wasReady = c.promised
 	if to := c.proposer(); to != c.self {
 		c.send(to, r)
 	} else {

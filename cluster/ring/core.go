@@ -61,6 +61,7 @@ type Core struct {
 	stated    *State    // the answer
 	isReady   bool      // READY has left for the promised ballot
 	ready     *Prepare  // of the last ballot with a READY that is not installed
+	wasReady  ID        // the last ballot with a READY
 	tries     int       // attempts that failed since the last ring
 	try       *attempt  // this node's own
 

@@ -65,9 +65,13 @@ func (c *Core) takeable(p *peer) bool {
 }
 
 // known counts the members of another ring that this node could have, or that
-// nobody can.
+// nobody can, or that it is itself: it was READY for a ring, and went elsewhere
+// before that was installed.
 func (c *Core) known(r ID) int {
 	n := 0
+	if r == c.wasReady {
+		n = 1
+	}
 	for _, p := range c.peers {
 		if p.ring == r && (p.gone || p.up && !p.leftOut(c.now)) {
 			n++

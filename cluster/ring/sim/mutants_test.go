@@ -11,9 +11,10 @@ import (
 	"github.com/convoke-fs/convoke/cluster/ring"
 )
 
-// quality are the mutants that break no invariant: they only make more ring
-// changes than are needed.
-var quality = map[string]bool{}
+// quality are the mutants that break no invariant: without late installs members
+// seem to leave and return that did not. That the rule is at work is seen in the
+// counts of TestSeeds_HoldAllInvariants.
+var quality = map[string]bool{"late install skipped": true}
 
 // TestMutants_AreCaught builds the command with cores that break one rule each:
 // a simulator that does not notice is worth nothing.
