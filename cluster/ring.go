@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -44,10 +45,21 @@ func (n *Node) QuorumLine() string {
 	return line
 }
 
+// reserved is how many numbers of rings a start makes durable at once, so that
+// none of them has to wait for the disk.
+const reserved = 1024
+
 // startEngine begins with a ring of one.
 func (n *Node) startEngine(self Member) error {
-	ceiling, err := n.state.ceiling()
+	floor, err := n.state.ceiling()
 	if err != nil {
+		return err
+	}
+	if floor == 0 {
+		floor = ring.Fresh(rand.Uint64())
+	}
+	ceiling := floor + reserved
+	if err := n.state.saveCeiling(ceiling); err != nil {
 		return err
 	}
 	learned, err := n.state.votes()
@@ -57,7 +69,7 @@ func (n *Node) startEngine(self Member) error {
 	n.asked = n.conf.Quorum.Asked()
 	n.learned = make(chan int, 1)
 	n.engine = engine.New(engine.Config{
-		Self: ring.NK{ID: self.ID, Boot: self.Boot}, Name: self.Name, Ceiling: ceiling, Save: n.state.saveCeiling,
+		Self: ring.NK{ID: self.ID, Boot: self.Boot}, Name: self.Name, Floor: floor, Ceiling: ceiling, Save: n.state.saveCeiling,
 		Quorum: quorum.New(n.conf.Quorum, learned, n.learn), Log: n.log, Dead: n.conf.Dead,
 		Installed: n.installed, Stale: n.stale, BootKnown: n.bootKnown,
 	})

@@ -37,7 +37,8 @@ const (
 type Config struct {
 	Self    ring.NK            // required
 	Name    string             // required: of this node
-	Ceiling uint64             // required: as the state folder has it
+	Floor   uint64             // required: the ceiling that the state folder had at the start
+	Ceiling uint64             // required: the one that it has now, raised before the start
 	Save    func(uint64) error // required: makes a ceiling durable; may wait for the disk
 	Quorum  *quorum.Quorum     // required
 	Log     *slog.Logger       // required
@@ -123,7 +124,7 @@ func New(c Config) *Engine {
 	e := &Engine{conf: c, log: c.Log, start: time.Now(), peers: map[ring.NK]*peer{}, stop: make(chan struct{}), life: newLife(), next: make(chan struct{})}
 	e.names.set(c.Self.ID, c.Name)
 	e.groups = group.New(group.Config{Self: c.Self, Order: order{e}, Name: e.names.get, PutOut: e.putOut})
-	e.core = e.newCore(c.Self, c.Ceiling)
+	e.core = e.newCore(c.Self, c.Floor, c.Ceiling)
 	e.timer = time.AfterFunc(time.Hour, e.tick)
 	e.timer.Stop()
 	e.disk.start(c.Save, e.durable, func(err error) {
@@ -139,8 +140,8 @@ func newLife() (life [16]byte) {
 	return life
 }
 
-func (e *Engine) newCore(self ring.NK, ceiling uint64) *ring.Core {
-	return ring.New(ring.Config{Self: self, MaxSeq: ceiling, Rand: rand.Uint64, Queue: queue, MaxMessage: longest})
+func (e *Engine) newCore(self ring.NK, floor, ceiling uint64) *ring.Core {
+	return ring.New(ring.Config{Self: self, MaxSeq: floor, Ceiling: ceiling, Rand: rand.Uint64, Queue: queue, MaxMessage: longest})
 }
 
 // Groups gives the process groups.
@@ -225,7 +226,7 @@ func (e *Engine) Restart(self ring.NK) {
 	e.Detach()
 	e.mu.Lock()
 	e.names.set(self.ID, e.conf.Name)
-	e.core = e.newCore(self, e.core.Stats().MaxSeq+1)
+	e.core = e.newCore(self, e.core.Stats().MaxSeq+1, 0)
 	e.conf.Self = self
 	e.life = newLife()
 	clear(e.peers)

@@ -33,8 +33,9 @@ type Config struct {
 // Fresh gives the MaxSeq of a node without history from a random number. Were it
 // 0, two nodes that have lost their disks could form a ring of the number of one
 // in which others still are, who knew them in an earlier life; and those would
-// take the two for fellows, with another log.
-func Fresh(random uint64) uint64 { return random % (maxSeqStep / 2) }
+// take the two for fellows, with another log. Numbers up to a million are easily
+// read, and make that a chance of one in a million after such a loss.
+func Fresh(random uint64) uint64 { return random % 1e6 }
 
 // Bounds that are not configured.
 const (
