@@ -42,25 +42,23 @@ func groupVerbs(g Groups, name string, who group.Caller) verbs {
 				p, _ := parseProcess(args[0])
 				return inOrder(ctx, func(ctx context.Context) error { return g.Evict(ctx, name, who, p) })
 			}},
-		"mode": {min: 1, max: 1,
-			check: func(args []string) error {
-				if args[0] != "open" && args[0] != "closed" {
-					return fmt.Errorf("%q is neither open nor closed: %w", args[0], syscall.EINVAL)
-				}
-				return nil
-			},
-			run: func(ctx context.Context, args []string) error {
-				return inOrder(ctx, func(ctx context.Context) error { return g.Open(ctx, name, who, args[0] == "open") })
-			}},
-		"quorum": {min: 1, max: 1,
-			check: func(args []string) error {
-				if args[0] != "need" && args[0] != "ignore" {
-					return fmt.Errorf("%q is neither need nor ignore: %w", args[0], syscall.EINVAL)
-				}
-				return nil
-			},
-			run: func(ctx context.Context, args []string) error {
-				return inOrder(ctx, func(ctx context.Context) error { return g.NeedQuorum(ctx, name, who, args[0] == "need") })
-			}},
+		"mode": choice("open", "closed", func(ctx context.Context, open bool) error { return g.Open(ctx, name, who, open) }),
+		"quorum": choice("need", "ignore", func(ctx context.Context, need bool) error {
+			return g.NeedQuorum(ctx, name, who, need)
+		}),
 	}
+}
+
+// choice is a command of one word, yes or no.
+func choice(yes, no string, run func(ctx context.Context, yes bool) error) verb {
+	return verb{min: 1, max: 1,
+		check: func(args []string) error {
+			if args[0] != yes && args[0] != no {
+				return fmt.Errorf("%q is neither %s nor %s: %w", args[0], yes, no, syscall.EINVAL)
+			}
+			return nil
+		},
+		run: func(ctx context.Context, args []string) error {
+			return inOrder(ctx, func(ctx context.Context) error { return run(ctx, args[0] == yes) })
+		}}
 }

@@ -25,6 +25,11 @@ func (s *saidGroups) Open(_ context.Context, name string, c group.Caller, open b
 	return nil
 }
 
+func (s *saidGroups) NeedQuorum(_ context.Context, name string, c group.Caller, need bool) error {
+	s.calls = append(s.calls, fmt.Sprintf("%s %d need=%v", name, c.UID, need))
+	return nil
+}
+
 func (s *saidGroups) Evict(_ context.Context, name string, c group.Caller, p group.Process) error {
 	s.calls = append(s.calls, fmt.Sprintf("%s %d evict %d:%d.%d", name, c.UID, p.Node, p.PID, p.N))
 	return nil
@@ -45,6 +50,9 @@ func TestGroupCtl_AllLinesOrNone(t *testing.T) {
 	}{
 		{"mode open\n", 0, "g 1000 open=true"},
 		{"mode  closed\n\nleave 3:4242", 0, "g 1000 open=false; g 1000 evict 3:4242.0"},
+		{"quorum need\nquorum ignore\n", 0, "g 1000 need=true; g 1000 need=false"},
+		{"quorum\n", syscall.EINVAL, ""},
+		{"quorum no\n", syscall.EINVAL, ""},
 		{"leave 4294967295:4294967295.2", 0, "g 1000 evict 4294967295:4294967295.2"},
 		{"mode open\nleave 3", syscall.EINVAL, ""},
 		{"mode", syscall.EINVAL, ""},
@@ -65,7 +73,7 @@ func TestGroupCtl_AllLinesOrNone(t *testing.T) {
 }
 
 func FuzzGroupCtl(f *testing.F) {
-	for _, s := range []string{"mode open\nleave 1:2", "leave 1:2.3", "mode closed\n", "leave 1:2.", "mode\x00"} {
+	for _, s := range []string{"mode open\nleave 1:2", "leave 1:2.3", "mode closed\n", "quorum need", "leave 1:2.", "mode\x00"} {
 		f.Add(s)
 	}
 	tr, _ := bareTree(f)
