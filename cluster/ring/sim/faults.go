@@ -107,8 +107,8 @@ func (w *world) apply(f Fault) {
 			}
 		}
 	case Reset:
-		if s := w.link(a.id, b.id).sess; s != nil {
-			s.reset()
+		if l := w.link(a.id, b.id); l != nil && l.sess != nil {
+			l.sess.reset()
 		}
 	case Hole:
 		w.block(a, b, true, false, end)
@@ -198,6 +198,9 @@ func (w *world) churn(r *rand.Rand, until time.Duration) {
 // sever breaks the session of two nodes, and keeps them from another.
 func (w *world) sever(a, b *host, end func(do func())) {
 	l := w.link(a.id, b.id)
+	if l == nil {
+		return
+	}
 	if l.sess != nil {
 		l.sess.reset()
 	}
