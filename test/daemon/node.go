@@ -165,7 +165,8 @@ func (n *Node) argv() []string {
 		argv = append(argv, "--key-file", n.opts.KeyFile)
 	}
 	if n.Addr != "" {
-		argv = append(argv, "--bind", n.Addr)
+		// Many tests share the processors, and who is only slow has not died.
+		argv = append(argv, "--bind", n.Addr, "--dead-after", "5s")
 	}
 	for _, m := range n.opts.Join {
 		argv = append(argv, "--join", m.Addr)
