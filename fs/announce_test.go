@@ -345,7 +345,9 @@ unshare -n sh -c ": <conn/$id/data" 2>/dev/null || echo refused; read -r i state
 func TestAnnounce_ALocalServiceThatCanBeStartedIsThere(t *testing.T) {
 	m := mountTree(t, func(o *Opts) {
 		o.CanStart = func(p rendezvous.Path) bool { return p.Element() == "cold" }
-		o.Metrics = func() []Metric { return []Metric{{Name: "convoke_server_starts_total", Kind: "counter", Help: "Servers started.", Value: 7}} }
+		o.Metrics = func() []Metric {
+			return []Metric{{Name: "convoke_server_starts_total", Kind: "counter", Help: "Servers started.", Value: 7}}
+		}
 	})
 	m.want(`stat -c %A dev/fdp/local/cold dev/fdp/local/cold,stream; [ -e dev/fdp/local/cold,sock ] || [ -e dev/fdp/local/other ] || echo no more
 grep starts cluster/metrics`, "-rw-rw-rw-\n-rw-rw-rw-\nno more\n# HELP convoke_server_starts_total Servers started.\n# TYPE convoke_server_starts_total counter\nconvoke_server_starts_total 7\n")

@@ -34,7 +34,7 @@ type groupFile struct {
 // stat of a group that has gone is nobody's: it is asked for by who has a file of it open still.
 func (f *groupFile) stat() stat {
 	st := stat{mode: f.kind, uid: f.t.uid, gid: f.t.gid}
-	if g, ok := f.t.opts.Groups.Group(f.name); ok {
+	if g, ok := f.t.opts.Groups.Attrs(f.name); ok {
 		st.mode |= g.Modes[f.file] & 0777
 		st.uid, st.gid, st.changed = g.UID, g.GID, time.UnixMilli(g.Created)
 	}

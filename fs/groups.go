@@ -24,6 +24,7 @@ type Groups interface {
 	NeedQuorum(ctx context.Context, name string, c group.Caller, need bool) error
 	Evict(ctx context.Context, name string, c group.Caller, p group.Process) error
 	Group(name string) (group.Info, bool)
+	Attrs(name string) (group.Info, bool)
 	List() []group.Info
 }
 

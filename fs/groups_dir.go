@@ -21,7 +21,7 @@ func (d *groupsDir) child(name string) (node, bool) {
 	if !ok {
 		return nil, false
 	}
-	if _, ok := d.t.opts.Groups.Group(named); !ok {
+	if _, ok := d.t.opts.Groups.Attrs(named); !ok {
 		return nil, false
 	}
 	return newGroupDir(d.t, named), true

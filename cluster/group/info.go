@@ -50,6 +50,17 @@ func (g *Groups) Group(name string) (Info, bool) {
 	return in, true
 }
 
+// Attrs is Group without the members.
+func (g *Groups) Attrs(name string) (Info, bool) {
+	g.mu.RLock()
+	defer g.mu.RUnlock()
+	gr := g.table.groups[name]
+	if gr == nil {
+		return Info{}, false
+	}
+	return gr.info(), true
+}
+
 // List gives all groups, sorted by name, without their members. It answers from
 // memory.
 func (g *Groups) List() []Info {
