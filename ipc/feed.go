@@ -84,8 +84,8 @@ func (s *Server) addFeed(f *feed) error {
 
 // start begins to serve the client.
 func (f *feed) start() {
-	go f.read()
 	f.m.Notify(f.notify)
+	go f.read()
 	f.flush() // what was there before
 }
 
@@ -102,12 +102,11 @@ func (f *feed) end() {
 	f.file.Close()
 }
 
-// shut ends the feed with the daemon. The client is told so, if that does not wait.
+// shut begins to end the feed with the daemon. done tells when the client has been told; end must follow.
 func (f *feed) shut() {
 	f.out.errno.CompareAndSwap(0, uint32(unix.ESHUTDOWN))
 	f.m.Leave(ProcDown)
 	f.flush()
-	f.end()
 }
 
 // notify is called when the membership has news. It waits for nobody.
@@ -182,22 +181,30 @@ var feedBuffers = sync.Pool{New: func() any {
 // It has no room for control messages: descriptors that a client sends are closed by the kernel.
 func (f *feed) readOnce(fd uintptr) bool {
 	if f.whole != nil {
-		f.n, f.failure = unix.Read(int(fd), f.whole[f.have:])
-		return !again(f.failure)
+		f.n, f.failure = readNow(int(fd), f.whole[f.have:])
+		return f.failure != unix.EAGAIN
 	}
 	buf := feedBuffers.Get().(*[]byte)
 	have := copy(*buf, f.part)
-	n, err := unix.Read(int(fd), (*buf)[have:])
+	n, err := readNow(int(fd), (*buf)[have:])
 	if err != nil || n == 0 {
 		feedBuffers.Put(buf)
 		f.n, f.failure = 0, err
-		return !again(err)
+		return err != unix.EAGAIN
 	}
 	f.buf, f.n, f.failure = buf, have+n, nil
 	return true
 }
 
-func again(err error) bool { return err == unix.EAGAIN || err == unix.EINTR }
+// readNow is read(2), which a signal does not interrupt.
+func readNow(fd int, p []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, p)
+		if err != unix.EINTR {
+			return n, err
+		}
+	}
+}
 
 // take takes what the client has sent, in which a record begins. It returns what is left, the beginning of a record,
 // and, if that is a large message, the size of the record. It reports whether there is more to come.

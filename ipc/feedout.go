@@ -295,15 +295,16 @@ func (o *feedOut) wait() {
 	o.stuck.Store(true)
 	var until time.Time // since the membership has ended
 	for {
-		if until.IsZero() && o.f.m.Ended() {
+		o.f.file.SetWriteDeadline(until)
+		if until.IsZero() && o.f.m.Ended() { // behind the line above, which may have undone what wake did
 			// What there still is fits in mostly; else the client gets a moment.
 			o.ending = true
 			until = time.Now().Add(o.f.s.stall)
+			continue
 		}
-		o.f.file.SetWriteDeadline(until)
 		err := o.f.raw.Write(o.write1)
 		if errors.Is(err, os.ErrDeadlineExceeded) && (until.IsZero() || time.Now().Before(until)) {
-			continue // woken, since the membership has ended
+			continue // wake has done that
 		}
 		if err != nil {
 			o.f.end()

@@ -50,8 +50,8 @@ func (in *groupIn) init(f *os.File, raw syscall.RawConn, out *groupOut) {
 }
 
 func (in *groupIn) readOnce(fd uintptr) bool {
-	in.n, in.failure = unix.Read(int(fd), in.into)
-	return !again(in.failure)
+	in.n, in.failure = readNow(int(fd), in.into)
+	return in.failure != unix.EAGAIN
 }
 
 // buffered tells whether a whole record is there.
@@ -162,7 +162,7 @@ func (in *groupIn) fill(ctx context.Context, need int) error {
 func (in *groupIn) read(ctx context.Context, p []byte) (int, error) {
 	in.into = p
 	err := in.raw.Control(in.read0)
-	if err == nil && again(in.failure) {
+	if err == nil && in.failure == unix.EAGAIN {
 		err = in.wait(ctx)
 	}
 	in.into = nil

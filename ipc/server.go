@@ -21,6 +21,9 @@ const (
 	helloTime = 3 * time.Second // for the first frame of a connection
 	stallTime = 5 * time.Second // for a client that does not read its answers
 
+	// shutTime is how long Close waits for members that are to be told of it and do not read.
+	shutTime = 250 * time.Millisecond
+
 	// maxRefused is how many connections beyond the limits of their users may be there to be told so.
 	maxRefused = 64
 
@@ -246,6 +249,15 @@ func (s *Server) Close() {
 	}
 	for _, f := range feeds {
 		f.shut()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), shutTime)
+	defer cancel()
+	for _, f := range feeds {
+		select {
+		case <-f.done:
+		case <-ctx.Done():
+			f.end()
+		}
 	}
 	s.running.Wait()
 }

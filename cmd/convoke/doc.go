@@ -9,6 +9,7 @@
 //	status           show the cluster as a table
 //	events [KIND]... tell changes of the cluster until interrupted
 //	conns            list the open connections, a line each
+//	groups [GROUP]   list the process groups, or the members of one
 //	join HOST...     join the cluster that a daemon on HOST belongs to
 //	leave            leave the cluster
 //	connect PATH     connect standard input and output to a stream
@@ -16,6 +17,8 @@
 //	send PATH FD...  pass open descriptors to a local service
 //	recv PATH        run a command for each client that passes descriptors
 //	run PROGRAM      run a program whose opens of streams give sockets
+//	feed GROUP       join a process group and print what happens in it
+//	cast GROUP TEXT  send a message to a process group
 //	log              print the daemon's log
 //	keygen [FILE]    make a key for a cluster
 //	demo             start three daemons and show what they do

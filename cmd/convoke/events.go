@@ -32,7 +32,7 @@ With --json each event is an object on a line of its own.
 				return err
 			}
 			defer events.Close()
-			out, ok := c.stdout.(*os.File)
+			out, ok := outputFD(c.stdout)
 			if ok {
 				go closeWith(out, events)
 			}
@@ -49,17 +49,26 @@ With --json each event is an object on a line of its own.
 	},
 }
 
+// outputFD returns the descriptor of the output, if it has one.
+func outputFD(w io.Writer) (fd int, ok bool) {
+	f, ok := w.(*os.File)
+	if !ok {
+		return -1, false
+	}
+	return int(f.Fd()), true
+}
+
 // closeWith closes events when nobody reads the pipe out any more, as after `convoke events | sed q`. Else the command
 // would go on until the next event, and that may take days.
-func closeWith(out *os.File, events io.Closer) {
+func closeWith(out int, events io.Closer) {
 	if unread(out, -1) {
 		events.Close()
 	}
 }
 
 // unread tells whether out is a pipe or a socket whose other end is closed; it waits for that as poll(2) does.
-func unread(out *os.File, ms int) bool {
-	fds := []unix.PollFd{{Fd: int32(out.Fd())}} // no events: POLLERR and POLLHUP come unasked
+func unread(out int, ms int) bool {
+	fds := []unix.PollFd{{Fd: int32(out)}} // no events: POLLERR and POLLHUP come unasked
 	for {
 		n, err := unix.Poll(fds, ms)
 		if err != unix.EINTR {

@@ -25,9 +25,9 @@ type verb struct {
 // verbs returns the commands in the order in which help lists them.
 func verbs() []verb {
 	return []verb{
-		membersVerb, statusVerb, eventsVerb, connsVerb,
+		membersVerb, statusVerb, eventsVerb, connsVerb, groupsVerb,
 		joinVerb, leaveVerb,
-		connectVerb, serveVerb, sendVerb, recvVerb, runVerb,
+		connectVerb, serveVerb, sendVerb, recvVerb, runVerb, feedVerb, castVerb,
 		logVerb, keygenVerb, demoVerb, completionVerb, helpVerb, versionVerb,
 	}
 }

@@ -13,7 +13,7 @@ _convoke_mount() {
 
 _convoke() {
 	local cur=$2 prev=$3 verb= words= i
-	local verbs='members status events conns join leave connect serve send recv run log keygen demo completion help version'
+	local verbs='members status events conns groups join leave connect serve send recv run feed cast log keygen demo completion help version'
 	case $prev in
 	--) COMPREPLY=($(compgen -c -- "$cur")); return ;;
 	--fds | --grace | --max | --wait) return ;;
@@ -31,6 +31,9 @@ _convoke() {
 	'') words="$verbs --mount --help --version" ;;
 	members | status | conns) words='--json' ;;
 	events) words='--json SNAP SNAPEND MEMBER_JOINED MEMBER_LEFT LOST RESET' ;;
+	groups | feed | cast)
+		words=$([ "$verb" = cast ] && echo --wait || echo --json)$([ "$verb" = feed ] && echo ' --send')
+		for i in "$(_convoke_mount)"/cluster/groups/*; do [[ ${i##*/} =~ ^[A-Za-z0-9._%-]+$ ]] && words="$words ${i##*/}"; done ;;
 	connect | serve | send | recv)
 		words='dev/tcp/ dev/udp/ dev/fdp/local/'
 		case $verb in
@@ -53,11 +56,9 @@ _convoke() {
 		fi
 		compopt -o nospace 2>/dev/null ;;
 	run) [[ $cur = -* ]] || { COMPREPLY=($(compgen -c -- "$cur")); return; } ;;
-	log) words='--follow' ;;
 	keygen) COMPREPLY=($(compgen -f -- "$cur")); return ;;
-	demo) words='--no-wait' ;;
-	completion) words='bash zsh fish' ;;
-	help) words=$verbs ;;
+	log) words='--follow' ;; demo) words='--no-wait' ;;
+	completion) words='bash zsh fish' ;; help) words=$verbs ;;
 	esac
 	[ -n "$verb" ] && words="$words --mount --help"
 	COMPREPLY=($(compgen -W "$words" -- "$cur"))
@@ -69,9 +70,10 @@ _convoked() {
 	--foreign-net) COMPREPLY=($(compgen -W 'deny allow' -- "$2")) ;;
 	--log-format) COMPREPLY=($(compgen -W 'text json' -- "$2")) ;;
 	--log-level) COMPREPLY=($(compgen -W 'debug info warn error' -- "$2")) ;;
-	--name | --cluster | --bind | --join | --limit) ;;
-	*) COMPREPLY=($(compgen -d -W '--name --cluster --bind --join --key-file --insecure --state --run --lib
-		--foreign-net --limit --log-format --log-level --config --check --version --help' -- "$2")) ;;
+	--name | --cluster | --bind | --join | --limit | --expect | --dead-after) ;;
+	--tie-breaker) COMPREPLY=($(compgen -W lowest -- "$2")) ;;
+	*) COMPREPLY=($(compgen -d -W '--name --cluster --bind --join --key-file --insecure --state --run --lib --foreign-net
+		--limit --expect --two-node --wait-for-all --tie-breaker --dead-after --log-format --log-level --config --check --version --help' -- "$2")) ;;
 	esac
 }
 complete -F _convoke convoke

@@ -23,14 +23,17 @@ function __convoke_path
     and printf "$host%s\n" (command ls $mount/$host 2>/dev/null)
 end
 
-set -l verbs members status events conns join leave connect serve send recv run log keygen demo completion help version
+set -l verbs members status events conns groups join leave connect serve send recv run feed cast log keygen demo completion help version
 complete -c convoke -f
 complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -a "$verbs"
 complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -l version -d 'print the version'
 complete -c convoke -l mount -xa '(__fish_complete_directories)' -d 'mount point of the daemon'
 complete -c convoke -s h -l help -d explain
-complete -c convoke -n '__fish_seen_subcommand_from members status events conns' -l json -d 'print JSON'
+complete -c convoke -n '__fish_seen_subcommand_from members status events conns groups feed' -l json -d 'print JSON'
 complete -c convoke -n '__fish_seen_subcommand_from events' -a 'SNAP SNAPEND MEMBER_JOINED MEMBER_LEFT LOST RESET'
+complete -c convoke -n '__fish_seen_subcommand_from groups feed cast' -a '(command ls (__convoke_mount)/cluster/groups 2>/dev/null)'
+complete -c convoke -n '__fish_seen_subcommand_from feed' -s s -l send -d 'send each line of the input'
+complete -c convoke -n '__fish_seen_subcommand_from cast' -l wait -x -d 'seconds for the cluster'
 complete -c convoke -n '__fish_seen_subcommand_from connect' -l close -d 'end with the input'
 complete -c convoke -n '__fish_seen_subcommand_from connect serve send recv' -a '(__convoke_path)'
 complete -c convoke -n '__fish_seen_subcommand_from serve recv' -l grace -x -d 'how long commands may go on'
@@ -46,10 +49,10 @@ complete -c convoke -n '__fish_seen_subcommand_from demo' -l no-wait -d 'end at 
 complete -c convoke -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c convoke -n '__fish_seen_subcommand_from help' -a "$verbs"
 
-for flag in name cluster bind join limit
+for flag in name cluster bind join limit expect tie-breaker dead-after
     complete -c convoked -l $flag -x
 end
-for flag in insecure check version help
+for flag in insecure two-node wait-for-all check version help
     complete -c convoked -l $flag
 end
 for flag in key-file state run lib config
