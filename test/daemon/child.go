@@ -110,6 +110,12 @@ func (c *Child) Say(line string) {
 	}
 }
 
+// Lines are those of its output; the channel is closed at the end of that.
+func (c *Child) Lines() <-chan string { return c.lines }
+
+// Exited is closed when it has ended.
+func (c *Child) Exited() <-chan struct{} { return c.done }
+
 // PID returns its process.
 func (c *Child) PID() int { return c.Cmd.Process.Pid }
 
