@@ -90,7 +90,7 @@ func (n *node) keep(ctx context.Context) {
 	}
 	s := newSchedule(first)
 	for {
-		t, up, h, ok := n.look(ctx)
+		t, up, h, ok := n.task(ctx)
 		if !ok {
 			return
 		}
@@ -118,8 +118,8 @@ func (n *node) keep(ctx context.Context) {
 	}
 }
 
-// look tells what keep has to know; not ok when it is to end.
-func (n *node) look(ctx context.Context) (t Target, up bool, h hurry, ok bool) {
+// task tells what keep has to know; not ok when it is to end.
+func (n *node) task(ctx context.Context) (t Target, up bool, h hurry, ok bool) {
 	n.m.mu.Lock()
 	defer n.m.mu.Unlock()
 	if ctx.Err() != nil || n.target == nil {

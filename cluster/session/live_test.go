@@ -210,7 +210,7 @@ func TestLive_PauseJudgesNobody(t *testing.T) {
 }
 
 // What comes after a pause is handed on only when the handler knows of it.
-func TestLive_PauseIsToldBeforeFrames(t *testing.T) {
+func TestLive_PauseIsToldFirst(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		s := w.meet(1, 2)
 		time.Sleep(hb / 8) // not when beat comes
@@ -222,6 +222,12 @@ func TestLive_PauseIsToldBeforeFrames(t *testing.T) {
 		if len(got) != 2 || got[0] != "paused 1s" || !strings.HasPrefix(got[1], "frame") {
 			t.Errorf("told %q, want the pause and then the frame", got)
 		}
+		s[0].SetTargets(nil)
+		s[1].SetTargets(nil)
+		s[0].beaten.Store(s[0].now() - int64(time.Second))
+		w.net.reset(host(1), host(2))
+		settle()
+		s[0].want(t, "paused 1s", "down 2/1")
 	})
 }
 

@@ -53,11 +53,13 @@ func (o *outbox) end() {
 // changed afterwards, and may be queued for several peers.
 func (p *Peer) Send(frame []byte) {
 	o := &p.out
-	waiting := o.queued.Add(int64(len(frame)))
 	o.mu.Lock()
-	if !o.over {
-		o.queue = append(o.queue, frame)
+	if o.over {
+		o.mu.Unlock()
+		return
 	}
+	o.queue = append(o.queue, frame)
+	waiting := o.queued.Add(int64(len(frame)))
 	o.mu.Unlock()
 	if waiting > maxBacklog {
 		p.fail(errBacklog, false)

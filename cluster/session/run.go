@@ -37,6 +37,7 @@ func (p *Peer) run() {
 	n.tell.Unlock()
 
 	cause, dead := p.read()
+	m.notice(m.now()) // a pause is told before what it has led to
 	p.fail(cause, dead)
 	cause, dead = p.verdict()
 	goodbye := dead || cause == errEOF

@@ -218,7 +218,7 @@ func TestStrangers_FloodOfQuestions(t *testing.T) {
 		a := w.start(1, 1)
 		l := w.handshake(t, a, 2, nil)
 		p := a.peer(2)
-		for range 100_000 {
+		for range 10_000 {
 			if err := l.writeNow(ring.TypePing, make([]byte, 8)); err != nil {
 				t.Fatal(err)
 			}
