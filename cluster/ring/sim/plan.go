@@ -82,6 +82,7 @@ type Knobs struct {
 	Hasty     bool          // a link is dialled as soon as that can succeed
 	Calm      bool          // delays are 1 to 6 ms without exception
 	Bound     time.Duration // for liveness, after the heal
+	Scars     [][2]int      // links, by nodes, that are not healed
 }
 
 func (k Knobs) String() string {
@@ -90,8 +91,8 @@ func (k Knobs) String() string {
 		kinds = append(kinds, kind.String())
 	}
 	c := k.Conf
-	return fmt.Sprintf("nodes=%d window=%d credit=%d fragment=%d maxmessage=%d queue=%d slow=%v gather=%v holddown=%v rate=%v maxsize=%d codec=%v kinds=%s",
-		k.Nodes, c.Window, c.MinCredit, c.Fragment, c.MaxMessage, c.Queue, c.Slow, c.Gather, c.MaxHoldDown, k.Rate, k.MaxSize, k.Codec, strings.Join(kinds, ","))
+	return fmt.Sprintf("nodes=%d window=%d credit=%d fragment=%d maxmessage=%d queue=%d slow=%v gather=%v holddown=%v rate=%v maxsize=%d codec=%v scars=%v kinds=%s",
+		k.Nodes, c.Window, c.MinCredit, c.Fragment, c.MaxMessage, c.Queue, c.Slow, c.Gather, c.MaxHoldDown, k.Rate, k.MaxSize, k.Codec, k.Scars, strings.Join(kinds, ","))
 }
 
 // A Plan is what a seed stands for.
@@ -122,6 +123,32 @@ func (k *Knobs) kind(r *rand.Rand) Kind {
 		kind = pick(r, k.Kinds...)
 	}
 	return kind
+}
+
+// scars draws links that stay cut, so that the others still connect all nodes.
+func scars(r *rand.Rand, nodes int) (cut [][2]int) {
+	for range 1 + r.IntN(nodes/2+1) {
+		pair := [2]int{1 + r.IntN(nodes), 1 + r.IntN(nodes)}
+		if pair[0] < pair[1] && !slices.Contains(cut, pair) && connected(nodes, append(cut, pair)) {
+			cut = append(cut, pair)
+		}
+	}
+	return cut
+}
+
+// connected tells whether all nodes reach each other, over others if need be,
+// without the links that are cut.
+func connected(nodes int, cut [][2]int) bool {
+	seen := []int{1}
+	for i := 0; i < len(seen); i++ {
+		for n := 1; n <= nodes; n++ {
+			pair := [2]int{min(seen[i], n), max(seen[i], n)}
+			if !slices.Contains(seen, n) && !slices.Contains(cut, pair) {
+				seen = append(seen, n)
+			}
+		}
+	}
+	return len(seen) == nodes
 }
 
 // lasting is how long one of n faults lasts. Many that last would leave nothing
@@ -179,6 +206,13 @@ func NewPlan(seed uint64, lo, hi int) Plan {
 		k.MaxSize = min(k.MaxSize, 400)
 	} else if c.Window > 0 && c.Queue == 0 {
 		c.Queue = 50000
+	} else if c.Window == 0 && chance(r, 10) { // logs that need several frames
+		k.MaxSize, c.MaxMessage, c.Queue = 150_000, 150_000, 2<<20
+		k.Rate = max(k.Rate, 100*ms)
+		c.Fragment = pick(r, 0, 30_000)
+	}
+	if k.Nodes > 2 && chance(r, 10) {
+		k.Scars = scars(r, k.Nodes)
 	}
 	for len(k.Kinds) == 0 {
 		for kind := range kinds {

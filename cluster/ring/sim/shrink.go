@@ -30,6 +30,8 @@ func Shrink(p Plan, rule string, max int) Plan {
 		func(k *Knobs) { k.Rate *= 4 },
 		func(k *Knobs) { k.Conf.Fragment = 0 },
 		func(k *Knobs) { k.Conf.Window = 0 },
+		func(k *Knobs) { k.Scars = k.Scars[:min(len(k.Scars), 1)] },
+		func(k *Knobs) { k.Scars = nil },
 	} {
 		q := p
 		change(&q.Knobs)

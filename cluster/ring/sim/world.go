@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/convoke-fs/convoke/cluster/ring"
@@ -125,6 +126,9 @@ func (w *world) heal() {
 	for _, do := range w.heals {
 		do()
 	}
+	for _, pair := range w.k.Scars {
+		w.block(w.hosts[pair[0]-1], w.hosts[pair[1]-1], true, true, func(func()) {})
+	}
 	for _, h := range w.hosts {
 		if h.life == nil || h.life.dead {
 			h.start(false)
@@ -134,6 +138,10 @@ func (w *world) heal() {
 
 // settle demands what must be when all is healed, within the bound: I11.
 func (w *world) settle() {
+	if len(w.k.Scars) > 0 {
+		w.settleScarred()
+		return
+	}
 	const quiet = time.Second
 	deadline := w.now + w.k.Bound
 	for w.now < deadline && !w.over() {
@@ -155,6 +163,39 @@ func (w *world) settle() {
 	w.trace.Settle(alive)
 	if d := w.now - w.lastInstall; d <= quiet && !w.over() {
 		w.fail("I11", w.hosts[0].life, "the last ring was installed only %v ago", d)
+	}
+}
+
+// settleScarred demands what can be when some links stay cut: rings that stay as
+// they are, up to a hand-over now and then, and do their work; and one ring of
+// all, if there is a node that reaches all.
+func (w *world) settleScarred() {
+	const settled, watched, changes = 15 * time.Second, 30 * time.Second, 3
+	w.run(w.now+settled, w.over)
+	before := make([]int, len(w.hosts))
+	for i, h := range w.hosts {
+		before[i] = h.life.installs
+	}
+	for end := w.now + watched; w.now < end && !w.over(); {
+		w.run(w.now+100*ms, w.over)
+	}
+	for i, h := range w.hosts {
+		if n := h.life.installs - before[i]; n > changes && !w.over() {
+			w.fail("I11", h.life, "has installed %d rings in %v with nothing but cut links", n, watched)
+		}
+	}
+	for w.now-w.lastInstall < time.Second && !w.over() {
+		w.run(w.now+100*ms, w.over)
+	}
+	for _, h := range w.hosts {
+		if !w.over() && !w.idle(h.life) {
+			w.fail("I11", h.life, "is not at rest: %+v", h.life.core.Stats())
+		}
+	}
+	for _, h := range w.hosts {
+		if !w.over() && !w.whole() && !slices.ContainsFunc(w.k.Scars, func(pair [2]int) bool { return slices.Contains(pair[:], int(h.id)) }) {
+			w.fail("I11", h.life, "reaches all, who are in several rings: %+v", h.life.core.Stats())
+		}
 	}
 }
 
