@@ -85,7 +85,13 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 		}
 	}
 	file := fs.NewLog(c.level)
-	log := slog.New(tee{logHandler(c, stderr), file})
+	lines := newLineWriter(stderr)
+	toStderr := logHandler(c, lines)
+	lines.start(func(n int) {
+		slog.New(toStderr).Warn("lines of the log are missing here: nobody read them", "count", n)
+	})
+	defer lines.close()
+	log := slog.New(tee{toStderr, file})
 	file.Report(slog.New(file)) // what users did wrong is for cluster/log; stderr is for what the daemon does
 
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
