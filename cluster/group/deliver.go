@@ -87,6 +87,11 @@ func (g *Groups) control(r ring.ID, m *ring.Message) {
 		g.answered(e.id, e.err)
 	case lm != nil:
 		g.answerJoin(lm, e.err)
+	case own && e.joined != nil:
+		// Reset came between the call of Join and its entry: nobody is there.
+		g.wmu.Lock()
+		g.leaves = append(g.leaves, leaveNote{e.id, ProcDown})
+		g.wmu.Unlock()
 	}
 }
 

@@ -203,3 +203,24 @@ func TestCalls_CheckWhatTheyAreGiven(t *testing.T) {
 	wantErr(t, "chmod", w.g(1).Change(ctx, "x", user(1, 0), Change{File: files, Mode: ptr[uint32](0)}), syscall.EINVAL)
 	wantErr(t, "mode", w.g(1).Open(ctx, "x", user(1, 0), true), syscall.ENOENT)
 }
+
+// A join whose entry is ordered when its caller has been sent away, since Reset
+// came in between, leaves no member behind whom nobody could ever let go.
+func TestJoin_EntryWithoutItsMember(t *testing.T) {
+	w := newWorld(t, 1, 2)
+	w.mu.Lock()
+	n := w.nodes[1]
+	w.mu.Unlock()
+	o := op{id: 77, pid: 10, create: true, name: []byte("g")}
+	if err := n.Submit(KindJoin, o.append(KindJoin, nil)); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []uint32{1, 2} {
+		if in, ok := w.g(id).Group("g"); ok {
+			t.Errorf("node %d: group %+v, want none", id, in)
+		}
+	}
+	if n.gone != 1 {
+		t.Errorf("%d leaves, want 1", n.gone)
+	}
+}
