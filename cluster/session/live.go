@@ -123,7 +123,7 @@ func (m *Manager) vouch(nk ring.NK, age time.Duration) {
 		return
 	}
 	heard := p.heard.Load()
-	if p.doubted.Load() != heard || int64(age) >= 2*m.hb || p.silence(m.now())-int64(age) < m.hb*3/2 {
+	if int64(age) >= 2*m.hb || p.silence(m.now())-int64(age) < m.hb*3/2 {
 		return
 	}
 	if p.vouched.Swap(heard) != heard {

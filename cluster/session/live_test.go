@@ -138,7 +138,15 @@ func TestLive_NobodyVouchesForTheDead(t *testing.T) {
 	for offset := time.Duration(0); offset < hb; offset += hb / 7 {
 		for _, failed := range []bool{false, true} {
 			inWorld(t, func(t *testing.T, w *world) {
-				s := w.meet(1, 2, 3, 4)
+				// Nodes that did not start together beat at different times.
+				s := []*side{w.start(1, 1)}
+				for id := uint32(2); id <= 4; id++ {
+					time.Sleep(17 * time.Millisecond)
+					s = append(s, w.start(id, 1))
+				}
+				for _, o := range s {
+					o.SetTargets(targets(1, 2, 3, 4))
+				}
 				limit := dead
 				if failed {
 					limit /= 2

@@ -143,6 +143,26 @@ func TestMeet_ResetIsRedialledAtOnce(t *testing.T) {
 	})
 }
 
+// Both redial at the same moment, and their greetings cross: one session comes of
+// it, and nobody is told of the other.
+func TestMeet_RedialsThatCross(t *testing.T) {
+	for _, delay := range []time.Duration{0, time.Microsecond, 5 * time.Millisecond, 60 * time.Millisecond} {
+		inWorld(t, func(t *testing.T, w *world) {
+			w.net.delay = func() time.Duration { return delay }
+			s := []*side{w.start(1, 1), w.start(2, 1)}
+			s[0].SetTargets(targets(2))
+			s[1].SetTargets(targets(1))
+			time.Sleep(5 * time.Second)
+			s[0].take()
+			s[1].take()
+			w.net.reset(host(1), host(2))
+			time.Sleep(time.Second)
+			s[0].want(t, "down 2/1", "up 2/1")
+			s[1].want(t, "down 1/1", "up 1/1")
+		})
+	}
+}
+
 func TestMeet_ProcessDies(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		s := w.meet(1, 2, 3)
