@@ -107,11 +107,15 @@ func (t *table) admit(procs []*proc, s side) {
 			continue
 		}
 		p.group = g
-		t.insert(p)
+		g.members = append(g.members, p) // settle sorts them
+		if t.nodes[p.node] == nil {
+			t.nodes[p.node] = make(map[uint32]*proc)
+		}
+		t.nodes[p.node][p.inc] = p
 	}
 }
 
-// settle ends the groups that nothing keeps, and counts the others.
+// settle ends the groups that nothing keeps, and sorts and counts the others.
 func (t *table) settle() {
 	t.empty = make(map[uint32]int)
 	for name, g := range t.groups {
@@ -119,6 +123,7 @@ func (t *table) settle() {
 			delete(t.groups, name)
 			continue
 		}
+		slices.SortFunc(g.members, compareProcs)
 		t.count(g, +1)
 	}
 }

@@ -142,6 +142,28 @@ func TestMerge_ProcessesAndGroupsStatedTwiceCountOnce(t *testing.T) {
 	}
 }
 
+// A statement may have the members of a group in any order, and many of them.
+func TestMerge_MembersStatedInAnyOrder(t *testing.T) {
+	const n = 100000
+	up, down := le.AppendUint64(nil, n), le.AppendUint64(nil, n)
+	p := proc{n: 1, cred: credFor(1001), group: &group{name: "g"}}
+	for i := range uint32(n) {
+		p.inc, p.pid = i+1, i+1
+		up = appendSized(up, p.append)
+		p.inc, p.pid = n-i, n-i
+		down = appendSized(down, p.append)
+	}
+	s := ring.NodeState{Node: nk1, Lead: true, Data: down}
+	got := merge([]ring.NodeState{s})
+	if err := got.check(); err != nil {
+		t.Fatal(err)
+	}
+	s.Data = up
+	if want := merge([]ring.NodeState{s}); string(got.dump()) != string(want.dump()) || len(got.groups["g"].members) != n {
+		t.Errorf("%d members, want %d, and the order of the statement to make no difference", len(got.groups["g"].members), n)
+	}
+}
+
 func TestMerge_KeptStaysKept(t *testing.T) {
 	a, b := newTable(), newTable()
 	a.put(t, nk1, KindJoin, joinOp(1, 11, "g", credFor(1001))) // at 1000
