@@ -121,6 +121,15 @@ hello
 ...
 1 {{\S+}} SNAP {{\d+}} me alive in ring={{\S+}}
 2 {{\S+}} SNAPEND ring={{\S+}}
+...
+msg {{\d+}} {{\d+}}.0 hello from outside
+...
+conf members={{\d+}}:{{\d+}} joined={{\d+}}:{{\d+}}:JOIN left=-
+ring {{\S+}} members={{\d+}}
+conf members={{\S+}},{{\S+}} joined={{\d+}}:{{\d+}}:JOIN left=-
+msg {{\d+}} {{\d+}} hello, group
+conf members={{\d+}}:{{\d+}} joined=- left={{\d+}}:{{\d+}}:LEAVE
+msg {{\d+}} {{\d+}}.0 hello from outside
 ...`
 
 func TestReadme_TakesFiveMinutesAtMost(t *testing.T) {
