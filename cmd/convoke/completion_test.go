@@ -2,6 +2,7 @@ package main
 
 import (
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -96,6 +97,22 @@ func TestCompletion_BashOffersEveryCommandAndFlag(t *testing.T) {
 	}
 	if got := bashOffers(t, nil, "convoke", "--mount", "/x", "ev"); !slices.Equal(got, []string{"events"}) {
 		t.Errorf("behind --mount: got %v", got)
+	}
+}
+
+func TestCompletion_OffersTheKindsThatHelpNames(t *testing.T) {
+	kinds := regexp.MustCompile(`\b[A-Z_]{4,}\b`).FindAllString(eventsVerb.long, -1)
+	kinds = slices.DeleteFunc(kinds, func(k string) bool { return k == "KIND" })
+	slices.Sort(kinds)
+	kinds = slices.Compact(kinds)
+	if len(kinds) < 9 {
+		t.Fatalf("the help of events names %v", kinds)
+	}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		offered := regexp.MustCompile(`\b[A-Z_]{4,}\b`).FindAllString(completionText(t, shell), -1)
+		if !containsAll(offered, kinds) {
+			t.Errorf("%s does not offer all of %v", shell, kinds)
+		}
 	}
 }
 

@@ -17,7 +17,8 @@ var eventsVerb = verb{
 	short: "Tell changes of the cluster until interrupted",
 	long: `It begins with the members there are (SNAP, one each, then SNAPEND); then each
 change is a line as it happens. With KIND, only these kinds are told:
-SNAP, SNAPEND, MEMBER_JOINED, MEMBER_LEFT, LOST, RESET.
+SNAP, SNAPEND, MEMBER_JOINED, MEMBER_LEFT, STALE_CLUSTER, INVALID_CLUSTER,
+VALID_CLUSTER, LOST, RESET.
 With --json each event is an object on a line of its own.
 `,
 	setup: func(flags *pflag.FlagSet) func(*call, []string) error {

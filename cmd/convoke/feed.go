@@ -76,6 +76,10 @@ func explainGroup(name string, err error) error {
 		return hinted{err, "there is no such group: mkdir " + dir + " makes one, and so does convoke feed"}
 	case errors.Is(err, syscall.ENOSPC):
 		return hinted{err, "this user has too many memberships or groups"}
+	case errors.Is(err, syscall.EMSGSIZE):
+		return hinted{err, fmt.Sprintf("a message has at most %d bytes", ipc.MaxMessage)}
+	case errors.Is(err, syscall.ECONNRESET):
+		return hinted{err, "start it again when there is a daemon again"}
 	case errors.Is(err, syscall.EPIPE):
 		return hinted{err, "nobody has read its output for too long, or root did it; convoke log may say which"}
 	}
@@ -216,7 +220,7 @@ func (f *feeder) send(ctx context.Context, input io.Reader) error {
 	for n := 1; ; n++ {
 		line, err := in.ReadSlice('\n')
 		if err == bufio.ErrBufferFull {
-			return fmt.Errorf("line %d of the input: %w", n, syscall.EMSGSIZE)
+			return explainGroup(f.g.Name(), fmt.Errorf("line %d of the input: %w", n, syscall.EMSGSIZE))
 		}
 		if err == nil {
 			line = line[:len(line)-1]

@@ -255,7 +255,7 @@ func TestCast_SendsOneMessage(t *testing.T) {
 	}
 	for _, stdin := range []string{long + "y", long + "y\n", long + "\n\n"} {
 		got := convoke(t, tree, stdin, "cast", "chat", "-")
-		if got.status != 1 || got.stderr != "convoke: send to chat: message too long\n" {
+		if got.status != 1 || got.stderr != "convoke: send to chat: message too long\nconvoke: a message has at most 1048576 bytes\n" {
 			t.Errorf("one byte more: got %+v", got)
 		}
 	}

@@ -30,7 +30,7 @@ _convoke() {
 	case $verb in
 	'') words="$verbs --mount --help --version" ;;
 	members | status | conns) words='--json' ;;
-	events) words='--json SNAP SNAPEND MEMBER_JOINED MEMBER_LEFT LOST RESET' ;;
+	events) words='--json SNAP SNAPEND MEMBER_JOINED MEMBER_LEFT STALE_CLUSTER INVALID_CLUSTER VALID_CLUSTER LOST RESET' ;;
 	groups | feed | cast)
 		words=$([ "$verb" = cast ] && echo --wait || echo --json)$([ "$verb" = feed ] && echo ' --send')
 		for i in "$(_convoke_mount)"/cluster/groups/*; do [[ ${i##*/} =~ ^[A-Za-z0-9._%-]+$ ]] && words="$words ${i##*/}"; done ;;

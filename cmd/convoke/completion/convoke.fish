@@ -30,7 +30,7 @@ complete -c convoke -n "not __fish_seen_subcommand_from $verbs" -l version -d 'p
 complete -c convoke -l mount -xa '(__fish_complete_directories)' -d 'mount point of the daemon'
 complete -c convoke -s h -l help -d explain
 complete -c convoke -n '__fish_seen_subcommand_from members status events conns groups feed' -l json -d 'print JSON'
-complete -c convoke -n '__fish_seen_subcommand_from events' -a 'SNAP SNAPEND MEMBER_JOINED MEMBER_LEFT LOST RESET'
+complete -c convoke -n '__fish_seen_subcommand_from events' -a 'SNAP SNAPEND MEMBER_JOINED MEMBER_LEFT STALE_CLUSTER INVALID_CLUSTER VALID_CLUSTER LOST RESET'
 complete -c convoke -n '__fish_seen_subcommand_from groups feed cast' -a '(command ls (__convoke_mount)/cluster/groups 2>/dev/null)'
 complete -c convoke -n '__fish_seen_subcommand_from feed' -s s -l send -d 'send each line of the input'
 complete -c convoke -n '__fish_seen_subcommand_from cast' -l wait -x -d 'seconds for the cluster'
