@@ -2,6 +2,7 @@ package ring
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -148,8 +149,12 @@ func TestDisk_ReadOnlyForANumberFarAbove(t *testing.T) {
 	c.nodes[1].Stop()
 	c.together(0)
 	// Its next ring has a number that the other one has not reserved.
-	file := filepath.Join(c.nodes[1].State, "ring")
-	if err := os.WriteFile(file, []byte("convoke ring 1\nceiling 1000000\nend\n"), 0o600); err != nil {
+	now, err := parseRing(c.quorum(0, "ring"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("convoke ring 1\nceiling %d\nend\n", now.Seq+1_000_000)
+	if err := os.WriteFile(filepath.Join(c.nodes[1].State, "ring"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	undo := c.readOnly(0)
