@@ -15,9 +15,8 @@ const (
 	protoMax = 1
 )
 
-// maxAhead is how far a number of a peer may be above ours. Numbers grow by
-// single steps, or by some thousands after a crash; a wild one would use up what
-// is left of them.
+// maxAhead is how far the boot counter of a peer may be above ours. It grows by
+// single steps; a wild one would use up what is left of it.
 const maxAhead = 1 << 32
 
 const maxName = 127
@@ -95,20 +94,12 @@ func parseHello(b []byte) (h hello, err error) {
 // understood tells whether a version is common to both.
 func (h *hello) understood() bool { return h.protoMin <= protoMax && h.protoMax >= protoMin }
 
-// bounded tells whether the numbers of h may be true at a node whose own are
-// those of ours.
+// bounded tells whether the boot counter of h may be true at a node whose own is
+// that of ours. Ring numbers are the handler's to judge: it moves up by the bound
+// when it refuses one, so that a node which is far behind is let in at last.
 func (h *hello) bounded(ours *hello) error {
-	for _, n := range []struct {
-		what          string
-		theirs, known uint64
-	}{
-		{"boot counter", h.nk.Boot, ours.nk.Boot},
-		{"ring", h.ring.Seq, ours.maxSeq},
-		{"highest ring", h.maxSeq, ours.maxSeq},
-	} {
-		if n.theirs > n.known && n.theirs-n.known > maxAhead {
-			return fmt.Errorf("%w: %s %d", errNumber, n.what, n.theirs)
-		}
+	if h.nk.Boot > ours.nk.Boot && h.nk.Boot-ours.nk.Boot > maxAhead {
+		return fmt.Errorf("%w: boot counter %d", errNumber, h.nk.Boot)
 	}
 	return nil
 }
