@@ -83,6 +83,8 @@ type Engine struct {
 
 	names names
 
+	aiming sync.Mutex // orders what managers are told of the targets; before mu
+
 	mu       sync.Mutex
 	core     *ring.Core        // mu
 	events   []ring.Event      // mu; to be stepped before the lock is given back
@@ -167,6 +169,8 @@ func (e *Engine) Attach(n Network) error {
 	if err != nil {
 		return err
 	}
+	e.aiming.Lock()
+	defer e.aiming.Unlock()
 	e.mu.Lock()
 	e.manager = m
 	targets := e.targets
@@ -209,6 +213,8 @@ func (e *Engine) SetTargets(ts []session.Target) {
 	for _, t := range ts {
 		e.names.set(t.ID, t.Name)
 	}
+	e.aiming.Lock()
+	defer e.aiming.Unlock()
 	e.mu.Lock()
 	same := slices.Equal(ts, e.targets)
 	e.targets = ts
