@@ -33,7 +33,7 @@ of the input is a message, and the end of the input leaves. More: convoke-feed(1
 			if err != nil {
 				return err
 			}
-			f := &feeder{c: c, asJSON: *asJSON}
+			f := &feeder{c: c, asJSON: *asJSON, moved: make(chan struct{}, 1)}
 			if !*sends {
 				return f.run(name, nil)
 			}
@@ -92,7 +92,16 @@ type feeder struct {
 	asJSON bool
 	g      *ipc.Group
 	sent   atomic.Uint64 // messages of the input
+	behind atomic.Int64  // bytes of those that have not come back
+	moved  chan struct{} // has room for one: some have
 }
+
+// maxBehind is how much of what was sent may not have come back. Who sends more
+// than he reads is put out in the end.
+const maxBehind = 8 << 20
+
+// weight is what a message counts for: short ones are a burden too.
+func weight(message []byte) int64 { return int64(len(message)) + 512 }
 
 // Why a feeder stops.
 var (
@@ -201,6 +210,11 @@ func (f *feeder) print(ctx, reading context.Context) error {
 		begun = true
 		if r.Kind == ipc.MessageRecord && r.From == own {
 			back++
+			f.behind.Add(-weight(r.Data))
+			select {
+			case f.moved <- struct{}{}:
+			default:
+			}
 		}
 		if f.asJSON {
 			err = enc.Encode(r)
@@ -226,7 +240,15 @@ func (f *feeder) send(ctx context.Context, input io.Reader) error {
 			line = line[:len(line)-1]
 		}
 		if err == nil || len(line) > 0 {
+			for f.behind.Load() > maxBehind {
+				select {
+				case <-f.moved:
+				case <-ctx.Done():
+					return context.Cause(ctx)
+				}
+			}
 			f.sent.Add(1)
+			f.behind.Add(weight(line))
 			if err := f.g.Send(ctx, line); err != nil {
 				return explainGroup(f.g.Name(), err)
 			}
