@@ -10,8 +10,17 @@
 //	conn, err := ipc.Open(ctx, "dev/tcp/web2/http")
 //	l, err := ipc.Announce(ctx, "dev/tcp/local/echo")
 //
+// [Join] makes the process a member of a process group, which has members on all
+// nodes: what one of them sends all receive, in the same order, and between the
+// messages who has joined and left, with the reason. [OpenSender] sends to a group
+// without joining it.
+//
+//	g, err := ipc.Join(ctx, "jobs", ipc.JoinOpts{Create: true})
+//	err = g.Send(ctx, []byte("hello"))
+//	r, err := g.Receive(ctx)
+//
 // [Locate] answers with a [Tree] for a certain mount. Its state files come
-// parsed ([Tree.Members], [Tree.Status], [Tree.Conns]), its stream files as
+// parsed ([Tree.Members], [Tree.Status], [Tree.Conns], [Tree.Groups]), its stream files as
 // readers ([Tree.Events], [Tree.Log]), and [Tree.Dial] makes a [Client], a
 // connection of its own to the daemon's socket.
 //
@@ -22,7 +31,7 @@
 // # The daemon's side
 //
 // [Server] is the other end of the socket. The protocol, which other languages
-// may speak too, is described in wire.go.
+// may speak too, is described in wire.go, and that of memberships in feedwire.go.
 //
 // # Time
 //

@@ -28,12 +28,17 @@ func FuzzServer_Frames(f *testing.F) {
 		frame(opAnnounce, 2, appendString(nil, "dev/udp/local/0,user,x")), {0, 0}, {255, 255, 1, 2},
 	}, nil))
 	f.Add(frame(opAccept, 4, nil))
+	f.Add(bytes.Join([][]byte{
+		frame(opSender, 1, joinRequest{"g", 0}.append(nil)), frame(opJoin, 2, joinRequest{"g", joinCreate}.append(nil)),
+		frame(opSender, 3, joinRequest{"g", 0}.append(nil)), frame(opJoin, 4, joinRequest{"mine", 0}.append(nil)),
+		frame(opJoin, 5, joinRequest{"slow", 0}.append(nil)), frame(opCancel, 0, []byte{5, 0, 0, 0}), frame(opJoin, 6, []byte{1, 0, 'g'}),
+	}, nil))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		if bytes.Contains(input, []byte("stuck")) {
 			t.Skip("a service of the tests that never answers")
 		}
-		h := newFakeHost()
-		s := newServer(h, ServerOpts{}, func(int) (rendezvous.Caller, error) { return rendezvous.Caller{UID: 1}, nil })
+		h, groups := newFakeHost(), newFakeGroups()
+		s := newServer(h, ServerOpts{Groups: groups}, func(int) (rendezvous.Caller, error) { return rendezvous.Caller{UID: 1}, nil })
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			t.Fatal(err)
@@ -85,6 +90,11 @@ func FuzzServer_Frames(f *testing.F) {
 		if len(h.announced) > 0 {
 			t.Errorf("still announced: %v", h.announced)
 		}
+		for name, g := range groups.groups {
+			if len(g.members) > 0 {
+				t.Errorf("still members of %q: %d", name, len(g.members))
+			}
+		}
 	})
 }
 
@@ -95,6 +105,7 @@ func FuzzParseAnswer(f *testing.F) {
 		opOpen:     opened{four, six, "web2"}.append(nil),
 		opAnnounce: announced{9, nil, "dev/tcp/local/echo"}.append(nil),
 		opAccept:   accepted{rendezvous.Peer{Host: "127.0.0.1", Node: "web1", PID: 42}, four, six}.append(nil),
+		opJoin:     joined{1, 4242, 1}.append(nil),
 	} {
 		f.Add(append(appendHeader(nil, header{op: op | opAnswer, tag: 1}), body...), false)
 	}
@@ -118,6 +129,7 @@ func FuzzParseAnswer(f *testing.F) {
 		}
 		decodeHelloAnswer(a.body)
 		decodeAccepted(a.body)
+		decodeJoined(a.body)
 		if m, err := decodeOpened(a.body); err == nil {
 			if again, err := decodeOpened(m.append(nil)); err != nil || again != m {
 				t.Errorf("got %+v, %v, want %+v", again, err, m)

@@ -86,11 +86,17 @@ func (g *Group) Name() string { return g.name }
 // been received here. Else it waits for that, or until 64 KiB have come together, or for 1 ms: so many small messages
 // cost one system call, and a lone one no time. When the group takes no more, Send waits for room until ctx ends.
 //
+// Send does not wait until anybody has received. The daemon keeps what this process has not received, its own messages
+// too, and puts it out when that is too much (64 MiB): whoever sends faster than he receives looks at Pending.
+//
 // A nil error says that the message will be sent, in the order of the calls, unless the membership ends before. An error
 // says that it was not sent: ETIMEDOUT or EINTR when ctx has ended, EPIPE when the membership has.
 func (g *Group) Send(ctx context.Context, data []byte) error {
 	return g.out.fail(ctx, "send to", g.name, g.out.send(ctx, data))
 }
+
+// Pending tells how many messages of this membership have been sent and not been received here.
+func (g *Group) Pending() int { return g.out.pending() }
 
 // Flush gives the daemon what Send has gathered, and returns when it has.
 func (g *Group) Flush(ctx context.Context) error {
@@ -104,8 +110,10 @@ func (g *Group) Flush(ctx context.Context) error {
 // but for ETIMEDOUT and EINTR, when ctx has ended: EPIPE when the member was put out, since it did not receive for too
 // long or since root did so; ESHUTDOWN when the daemon has ended, ECONNRESET when it has died.
 func (g *Group) Receive(ctx context.Context) (Record, error) {
-	g.in.lock <- struct{}{}
-	defer func() { <-g.in.lock }()
+	if err := g.in.acquire(ctx); err != nil {
+		return Record{}, g.receiveError(ctx, err)
+	}
+	defer g.in.release()
 	if err := g.in.next(ctx, &g.in.record); err != nil {
 		return Record{}, g.receiveError(ctx, err)
 	}
@@ -114,8 +122,10 @@ func (g *Group) Receive(ctx context.Context) (Record, error) {
 
 // ReceiveInto is Receive into a record of the caller's, whose slices it uses again. They stay valid.
 func (g *Group) ReceiveInto(ctx context.Context, r *Record) error {
-	g.in.lock <- struct{}{}
-	defer func() { <-g.in.lock }()
+	if err := g.in.acquire(ctx); err != nil {
+		return g.receiveError(ctx, err)
+	}
+	defer g.in.release()
 	data := r.Data
 	if err := g.in.next(ctx, r); err != nil {
 		return g.receiveError(ctx, err)
@@ -132,11 +142,15 @@ func (g *Group) receiveError(ctx context.Context, err error) error {
 }
 
 // Buffered tells whether the next Receive has a record without waiting and without a system call: who prints records
-// may put off the printing.
+// may put off the printing. It is false while another call receives.
 func (g *Group) Buffered() bool {
-	g.in.lock <- struct{}{}
-	defer func() { <-g.in.lock }()
-	return g.in.buffered()
+	select {
+	case g.in.lock <- struct{}{}:
+		defer g.in.release()
+		return g.in.buffered()
+	default:
+		return false
+	}
 }
 
 // Leave leaves the group, behind all messages that were sent, and returns when the daemon has been told. Receive goes on
@@ -188,11 +202,14 @@ func (s *Sender) Send(ctx context.Context, data []byte) error {
 func (s *Sender) Finish(ctx context.Context) error {
 	err := s.out.leave(ctx)
 	if err == nil {
-		s.in.lock <- struct{}{}
-		defer func() { <-s.in.lock }()
-		for err == nil {
-			err = s.in.next(ctx, &s.in.record)
-		}
+		err = s.in.acquire(ctx)
+	}
+	if err != nil {
+		return s.out.fail(ctx, "send to", s.name, err)
+	}
+	defer s.in.release()
+	for err == nil {
+		err = s.in.next(ctx, &s.in.record)
 	}
 	if err == io.EOF {
 		return nil

@@ -371,8 +371,65 @@ func TestGroup_ContextEndsTheWaitOnly(t *testing.T) {
 	wantErrno(t, err, unix.EINTR)
 	_, err = g.Receive(ctx)
 	wantErrno(t, err, unix.EINTR)
+	// So does the wait for another call that receives.
+	first := make(chan error, 1)
+	go func() {
+		_, err := g.Receive(soon(t))
+		first <- err
+	}()
+	for len(g.in.lock) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if g.Buffered() {
+		t.Error("buffered while another call waits for a record")
+	}
+	_, err = g.Receive(ctx)
+	wantErrno(t, err, unix.EINTR)
 	mustSend(t, g, "x")
-	wantLine(t, g, fmt.Sprintf("msg 1 %d x", os.Getpid()))
+	if err := wait(t, first, "the record"); err != nil {
+		t.Error(err)
+	}
+	// A large record may be half there when it ends.
+	g, fd := rawGroup(t)
+	big := appendRecord(nil, &Record{Kind: MessageRecord, Data: bytes.Repeat([]byte("y"), 500_000)})
+	for i, part := range [][]byte{big[:20], big[20:150_000], big[150_000:]} {
+		go func() {
+			for len(part) > 0 {
+				n, err := unix.SendmsgN(fd, part, nil, nil, unix.MSG_NOSIGNAL)
+				if err != nil && err != unix.EINTR {
+					return
+				}
+				part = part[max(n, 0):]
+			}
+		}()
+		if i < 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+			_, err := g.Receive(ctx)
+			cancel()
+			wantErrno(t, err, unix.ETIMEDOUT)
+		}
+	}
+	if r, err := g.Receive(soon(t)); err != nil || len(r.Data) != 500_000 || r.Data[499_999] != 'y' {
+		t.Errorf("got %d bytes, %v", len(r.Data), err)
+	}
+}
+
+// rawGroup is a membership whose daemon is the test, by the descriptor, which blocks.
+func rawGroup(t *testing.T) (*Group, int) {
+	t.Helper()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &Group{}
+	if err := errors.Join(g.open(pair[0], "g"), unix.SetNonblock(pair[1], false)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		g.Close()
+		unix.Close(pair[1])
+	})
+	return g, pair[1]
 }
 
 func TestGroup_RecordsAreValidAsLongAsSaid(t *testing.T) {
@@ -458,11 +515,14 @@ func TestGroup_GathersWhileMessagesAreOnTheirWay(t *testing.T) {
 	for i := range 9 {
 		mustSend(t, g, fmt.Sprint(i+1))
 	}
-	if flying, waiting := gathered(); flying != 1 || waiting != 9 {
-		t.Errorf("then: %d on their way, %d gathered", flying, waiting)
+	if flying, waiting := gathered(); flying != 1 || waiting != 9 || g.Pending() != 10 {
+		t.Errorf("then: %d on their way, %d gathered, %d pending", flying, waiting, g.Pending())
 	}
 	for i := range 10 {
 		wantLine(t, g, fmt.Sprintf("msg 1 %d %d", os.Getpid(), i))
+	}
+	if n := g.Pending(); n != 0 {
+		t.Errorf("at last %d pending", n)
 	}
 	g.out.mu.Lock()
 	g.out.armed = false

@@ -54,6 +54,23 @@ func (in *groupIn) readOnce(fd uintptr) bool {
 	return in.failure != unix.EAGAIN
 }
 
+// acquire has this caller receive, as soon as no other does.
+func (in *groupIn) acquire(ctx context.Context) error {
+	select {
+	case in.lock <- struct{}{}:
+		return nil
+	default:
+	}
+	select {
+	case in.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return errContext
+	}
+}
+
+func (in *groupIn) release() { <-in.lock }
+
 // buffered tells whether a whole record is there.
 func (in *groupIn) buffered() bool {
 	size, _, ok := feedFrame(in.buf[in.begin:in.end])

@@ -185,6 +185,12 @@ func (o *groupOut) back() {
 	}
 }
 
+func (o *groupOut) pending() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.gained + o.flying
+}
+
 // flush writes all that is gathered, and waits for that.
 func (o *groupOut) flush(ctx context.Context) error {
 	o.mu.Lock()

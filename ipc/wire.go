@@ -128,8 +128,8 @@ import (
 //
 // The answer comes when the join is ordered. The membership lasts as long as the stream, also when the connection on
 // which it was asked for has ended. Errnos: ENOENT: there is no such group, and it was not to be made; EACCES: its
-// owner or its mode does not let this user; EINVAL: the name is none, or a flag is not known; ENOSPC: the user has too
-// many memberships or groups; ETIMEDOUT: the cluster has not agreed within 30 s; ENOSYS: the daemon has no groups.
+// owner or its mode does not let this user; EINVAL: a flag is not known; ENAMETOOLONG: the name has more than 128 bytes;
+// ENOSPC: the user has too many memberships; ETIMEDOUT: the cluster has not agreed within 30 s; ENOSYS: the daemon has no groups.
 //
 // SENDER (8) hands over a stream by which the client sends to a group without being its member; nothing of what the
 // members get comes back on it:

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -124,47 +123,31 @@ func (d *demo) ready(n *demoNode) error {
 	}
 }
 
-// allAlive waits until n sees as many living members as there are daemons.
+// allAlive waits until n lists all members as alive, with all that they say of
+// themselves.
 func (d *demo) allAlive(n *demoNode) error {
 	ctx, cancel := context.WithTimeout(d.ctx, readyTime)
 	defer cancel()
-	events, err := n.tree.Events()
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { events.Close() })
-	defer stop()
-	defer events.Close()
-
-	alive := make(map[string]bool)
-	lines := bufio.NewScanner(events)
-	for lines.Scan() {
-		event, err := ipc.ParseEvent(lines.Text())
-		if err != nil {
-			return err
-		}
-		switch event.Kind {
-		case "SNAP":
-			alive[event.Name] = event.State == "alive"
-		case "MEMBER_JOINED":
-			alive[event.Name] = true
-		case "MEMBER_LEFT":
-			delete(alive, event.Name)
-		}
+	// Events come from the ring, and the list may need a moment longer.
+	look := time.NewTicker(20 * time.Millisecond)
+	defer look.Stop()
+	for {
+		members, err := n.tree.Members()
 		up := 0
-		for _, is := range alive {
-			if is {
+		for _, m := range members {
+			if m.State == "alive" && m.Version != "-" {
 				up++
 			}
 		}
 		if up == len(d.nodes) {
 			return nil
 		}
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			return fmt.Errorf("demo: %s does not see all members: %w", n.name, errors.Join(err, context.Cause(ctx)))
+		}
 	}
-	if cause := context.Cause(ctx); cause != nil {
-		return fmt.Errorf("demo: %s does not see all members: %w", n.name, cause)
-	}
-	return fmt.Errorf("demo: the events of %s have ended: %w", n.name, lines.Err())
 }
 
 // demoEnv is the environment without what configures another convoke.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -105,40 +106,48 @@ func inSource() bool {
 	return err == nil && strings.TrimSpace(string(out)) == module
 }
 
-// freePort finds a port that is free at all addrs, for tcp and for udp. It
-// cannot be kept: somebody else may take it before the daemons do, who then
-// say so.
+// freePort finds a port that is free at all addrs, for tcp and for udp, and of
+// which the next one is, where daemons listen for each other. They cannot be
+// kept: somebody else may take one before the daemons do, who then say so. So
+// they are not among those that the kernel gives to whoever asks for any.
 func freePort(addrs []string) (int, error) {
 	var err error
-	for range 20 {
-		var port int
-		if port, err = tryPort(addrs); err == nil {
+	for range 100 {
+		port := firstPort + rand.IntN(lastPort-firstPort)
+		if err = tryPort(addrs, port); err == nil {
 			return port, nil
 		}
 	}
 	return 0, fmt.Errorf("demo: no port is free: %w", err)
 }
 
-func tryPort(addrs []string) (int, error) {
+// The ports to choose from. The kernel's begin with 32768 by default.
+const (
+	firstPort = 20000
+	lastPort  = 32700
+)
+
+// tryPort tells whether port and the next one are free.
+func tryPort(addrs []string, port int) error {
 	var held []io.Closer
 	defer func() {
 		for _, c := range held {
 			c.Close()
 		}
 	}()
-	port := 0
 	for _, addr := range addrs {
-		l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(addr), Port: port})
-		if err != nil {
-			return 0, err
+		for n := port; n <= port+1; n++ {
+			l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.ParseIP(addr), Port: n})
+			if err != nil {
+				return err
+			}
+			held = append(held, l)
 		}
-		held = append(held, l)
-		port = l.Addr().(*net.TCPAddr).Port
 		u, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.ParseIP(addr), Port: port})
 		if err != nil {
-			return 0, err
+			return err
 		}
 		held = append(held, u)
 	}
-	return port, nil
+	return nil
 }

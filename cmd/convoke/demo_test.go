@@ -55,7 +55,8 @@ func TestDemo_ShowsWhatItSays(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s%s", err, &stdout, &stderr)
 	}
-	for _, want := range []string{"\nHELLO\n", "\nANY PROGRAM WILL DO\n", "MEMBER_LEFT web2 state=failed", "Connection refused"} {
+	for _, want := range []string{"\nHELLO\n", "\nANY PROGRAM WILL DO\n", "MEMBER_LEFT web2 ring=", "Connection refused",
+		"\nweb1: msg 2 ", "\nmsg 3 ", "\nweb1: msg 3 "} {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("no %q in\n%s", want, &stdout)
 		}

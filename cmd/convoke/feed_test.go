@@ -200,6 +200,25 @@ func TestFeed_SendsLinesAsTheyCome(t *testing.T) {
 	h.wantStatus(0)
 }
 
+// A long input does not run far ahead of what is printed: who does not read is put out.
+func TestFeed_InputDoesNotRunAhead(t *testing.T) {
+	tree, groups := groupsTree(t)
+	const lines = 100_000
+	line := strings.Repeat("x", 200)
+	h := hear(t, tree, strings.NewReader(strings.Repeat(line+"\n", lines)), "--send", "chat")
+	time.Sleep(50 * time.Millisecond) // nobody reads the output
+	if n, most := groups.count(), uint64(maxBehind/200); n > most+uint64(pipeRoom/200) {
+		t.Errorf("%d messages were sent that nobody has read, want at most %d", n, most)
+	}
+	for range lines {
+		h.want("msg 1 100 " + line)
+	}
+	h.wantStatus(0)
+}
+
+// pipeRoom is more than all buffers between the daemon and the reader hold.
+const pipeRoom = 2 << 20
+
 func TestFeed_SignalEndsTheWaitForTheLastLines(t *testing.T) {
 	tree, groups := groupsTree(t)
 	r, w := pipe(t)

@@ -63,6 +63,7 @@ type memoryGroups struct {
 	closed bool                       // guarded by mu; nobody but members may send
 	stuck  bool                       // guarded by mu; nothing is ordered
 	last   ipc.Reason                 // guarded by mu; of who has left last
+	sent   uint64                     // guarded by mu; messages
 	all    []*memorySource            // guarded by mu; to be told when things are ordered again
 	stop   func()                     // ends the daemon
 }
@@ -167,6 +168,13 @@ func (g *memoryGroups) set(stuck bool) {
 	}
 }
 
+// count tells how many messages were sent.
+func (g *memoryGroups) count() uint64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.sent
+}
+
 // reason tells why somebody left, the last time.
 func (g *memoryGroups) reason() ipc.Reason {
 	g.mu.Lock()
@@ -201,6 +209,7 @@ func (s *memorySource) Send(data []byte, own bool) error {
 		s.all.mu.Unlock()
 		return unix.EAGAIN
 	}
+	s.all.sent++
 	s.all.put(s.group, ipc.Record{Kind: ipc.MessageRecord, From: s.id, Data: slices.Clone(data)})
 	s.all.mu.Unlock()
 	s.all.notify(s.group)
