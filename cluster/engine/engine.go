@@ -29,6 +29,10 @@ const (
 	// DefaultDead is how long a peer may be silent.
 	DefaultDead = 500 * time.Millisecond
 
+	// slowAfter is how long a member may make no progress; it is longer than what
+	// silence means death, so that the silent are not taken for slow.
+	slowAfter = 5 * time.Second
+
 	staleAfter = 10 * time.Second // without a ring, or without word from the coordinator
 	saveRetry  = time.Second      // after a ceiling could not be saved
 )
@@ -143,7 +147,7 @@ func newLife() (life [16]byte) {
 }
 
 func (e *Engine) newCore(self ring.NK, floor, ceiling uint64) *ring.Core {
-	return ring.New(ring.Config{Self: self, MaxSeq: floor, Ceiling: ceiling, Rand: rand.Uint64, Queue: queue, MaxMessage: longest})
+	return ring.New(ring.Config{Self: self, MaxSeq: floor, Ceiling: ceiling, Rand: rand.Uint64, Queue: queue, MaxMessage: longest, Slow: max(slowAfter, 2*e.conf.Dead)})
 }
 
 // Groups gives the process groups.

@@ -59,7 +59,11 @@ func (h *handler) Down(p *session.Peer, cause error, dead bool) {
 	e.mu.Lock()
 	if q := e.peers[nk]; q != nil && q.Peer == p {
 		delete(e.peers, nk)
-		e.note(slog.LevelInfo, "session ended", "node", p.Name(), "id", nk.ID, "dead", dead, "cause", cause)
+		level := slog.LevelInfo
+		if e.manager == nil {
+			level = slog.LevelDebug // we have ended them all
+		}
+		e.note(level, "session ended", "node", p.Name(), "id", nk.ID, "dead", dead, "cause", cause)
 		e.step(ring.Down{Peer: nk, Dead: dead || e.manager == nil}) // without a manager nobody will be met again
 	}
 	e.unlock()
@@ -77,10 +81,9 @@ func (h *handler) Dead(nk ring.NK) {
 }
 
 // Paused implements session.Handler.
-func (h *handler) Paused(d time.Duration) {
+func (h *handler) Paused(time.Duration) {
 	e := (*Engine)(h)
 	e.mu.Lock()
-	e.note(slog.LevelWarn, "this process did not run", "for", d)
 	e.step(ring.Paused{})
 	e.unlock()
 }
