@@ -23,6 +23,9 @@ const (
 	// queue is how much may wait to be submitted; joins, leaves and groups may be
 	// as much again, so that these go through when messages do not.
 	queue = 4 << 20
+	// window is what may be on its way in the whole ring. Each member gets a share of
+	// it, which has to last while an answer is on its way to a busy host and back.
+	window = 12 << 20
 	// longest is a message with what the groups put around it.
 	longest = group.MaxMessage + group.Overhead
 
@@ -147,7 +150,7 @@ func newLife() (life [16]byte) {
 }
 
 func (e *Engine) newCore(self ring.NK, floor, ceiling uint64) *ring.Core {
-	return ring.New(ring.Config{Self: self, MaxSeq: floor, Ceiling: ceiling, Rand: rand.Uint64, Queue: queue, MaxMessage: longest, Slow: max(slowAfter, 2*e.conf.Dead)})
+	return ring.New(ring.Config{Self: self, MaxSeq: floor, Ceiling: ceiling, Rand: rand.Uint64, Queue: queue, MaxMessage: longest, Slow: max(slowAfter, 2*e.conf.Dead), Window: window})
 }
 
 // Groups gives the process groups.

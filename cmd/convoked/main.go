@@ -96,6 +96,7 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
+	tuneGarbage(ctx)
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 
 	run, err := openRunDir(c.runDir)

@@ -44,15 +44,7 @@ func raiseFiles() (int64, error) {
 // It gives the scheduler more processors than the goroutines that sit in system calls can hold. With few, the
 // scheduler takes a processor away from each read(2) that waits, and the reader has to wait for one when it returns:
 // that costs a round trip through a stream more than all that is done for it.
-//
-// And it collects garbage twice as often as Go would by itself: what the daemon holds are small structs of open streams,
-// a kilobyte each, and moving bytes makes no garbage. GOGC in the environment goes before that.
-func tuneRuntime() {
-	runtime.GOMAXPROCS(runtime.NumCPU() + 2)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
-	}
-}
+func tuneRuntime() { runtime.GOMAXPROCS(runtime.NumCPU() + 2) }
 
 // openRunDir makes the run folder and claims it: one daemon has one.
 func openRunDir(dir string) (io.Closer, error) {
