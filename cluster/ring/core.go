@@ -47,6 +47,8 @@ type Core struct {
 	// A change of the ring.
 	state     state
 	maxSeq    uint64
+	seqFrom   uint64 // maxSeq as it was at seqAt, a second ago at most
+	seqAt     time.Duration
 	durable   uint64 // ceiling on disk
 	asked     uint64 // ceiling that was asked for
 	promised  ID
@@ -115,6 +117,7 @@ func New(conf Config) *Core {
 	}
 	c.durable, c.asked = c.conf.Ceiling, c.conf.Ceiling
 	c.maxSeq = c.conf.MaxSeq + 1
+	c.seqFrom = c.maxSeq
 	c.handoverGap = handoverEvery
 	c.promised = ID{c.maxSeq, c.self.ID}
 	c.set = []NK{c.self}

@@ -1,5 +1,7 @@
 package ring
 
+import "time"
+
 // learn raises the highest ring seq that is known, and asks for a ceiling on
 // disk before the one held is reached.
 func (c *Core) learn(seq uint64) {
@@ -11,13 +13,17 @@ func (c *Core) learn(seq uint64) {
 }
 
 // plausible tells whether ring seqs told by another node may be believed: without
-// the bound one lie would use up all numbers (S13). Beyond it this node still
-// moves up by the bound: whoever was lied to just below it must not stay apart
-// from the others for ever.
+// the bound one lie would use up all numbers (S13), and without one for each
+// second many small lies would, in some hours. Beyond it this node still moves up
+// by the bound: whoever was lied to just below it must not stay apart from the
+// others for ever.
 func (c *Core) plausible(seqs ...uint64) bool {
+	if c.now-c.seqAt >= time.Second {
+		c.seqFrom, c.seqAt = c.maxSeq, c.now
+	}
 	for _, seq := range seqs {
-		if seq > c.maxSeq && seq-c.maxSeq > maxSeqStep {
-			c.learn(c.maxSeq + maxSeqStep)
+		if seq > c.seqFrom && seq-c.seqFrom > maxSeqStep {
+			c.learn(c.seqFrom + maxSeqStep)
 			return false
 		}
 	}

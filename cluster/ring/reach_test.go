@@ -124,6 +124,23 @@ func TestReach_RefusesImpossiblePeers(t *testing.T) {
 	}
 }
 
+// Nobody uses up the ring numbers by many steps that could each be true.
+func TestReach_NumbersGoUpByABoundASecond(t *testing.T) {
+	b := newBus(t)
+	n := b.start(1, nil)
+	top := func() uint64 { return n.core.Stats().MaxSeq }
+	first := top()
+	for second := uint64(1); second <= 3; second++ {
+		for id := uint32(2); id < 20; id++ {
+			b.stepNode(n, Up{Peer: NK{id, second}, Ring: ID{7, id}, MaxSeq: top() + 1<<31})
+		}
+		if got := top(); got > first+second*maxSeqStep || got < first+second*maxSeqStep-1<<31 {
+			t.Errorf("second %d: got seq %d, want one step of 2^32 a second from %d on", second, got, first)
+		}
+		b.now += time.Second
+	}
+}
+
 func TestReach_ForgetsNodesThatAreGone(t *testing.T) {
 	b := newBus(t)
 	n := b.start(1, nil)
