@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"syscall"
@@ -18,6 +19,8 @@ const (
 	dialFirst   = 300 * time.Millisecond // for one dial, doubled when it was not enough
 	dialLast    = 3 * time.Second        // at most
 	quickEvery  = time.Second            // between two redials without a pause
+	quickTime   = 100 * time.Millisecond // after it, in which a redial that is broken is tried again
+	quickAgain  = 3 * time.Millisecond   // later
 	yield       = 30 * time.Millisecond  // for the node with the lower number to dial first
 	tellAfter   = 5 * time.Second        // without a session, before the log has a line
 )
@@ -70,8 +73,18 @@ func (s *schedule) failed(err error, at time.Time) {
 		s.timeout = min(2*s.timeout, dialLast)
 	case errors.As(err, &r) && r.reason == reasonConflict:
 		s.pause = redialLast
+	case at.Sub(s.quick) < quickTime && isBreak(err):
+		s.next = at.Add(quickAgain)
+		return
 	}
 	s.plan(at)
+}
+
+// isBreak tells whether a connection was made and ended then. A process that is
+// killed closes its descriptors one after the other, which takes a while on a
+// busy host, and its port may be open still when its sessions are not.
+func isBreak(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func (s *schedule) plan(at time.Time) {
