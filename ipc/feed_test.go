@@ -512,6 +512,7 @@ func TestFeed_EndsRaceWithEverything(t *testing.T) {
 		d := startDaemon(t, newFakeHost(), ServerOpts{Groups: fake})
 		var all sync.WaitGroup
 		var received atomic.Int64
+		begin := make(chan struct{})
 		for i := range 8 {
 			g, err := d.client(t).Join(soon(t), "g", JoinOpts{Create: true})
 			if err != nil {
@@ -528,11 +529,16 @@ func TestFeed_EndsRaceWithEverything(t *testing.T) {
 			})
 			all.Go(func() {
 				data := make([]byte, 1<<(2*i))
-				for g.Send(soon(t), data) == nil {
+				<-begin
+				for n := 0; g.Send(soon(t), data) == nil; n++ {
+					if n%64 == 0 {
+						time.Sleep(50 * time.Microsecond) // others have their turn on one processor too
+					}
 				}
 			})
 			if i%2 == 0 {
 				all.Go(func() {
+					<-begin
 					time.Sleep(time.Duration(round*i) * 100 * time.Microsecond)
 					if i%4 == 0 {
 						g.Leave(soon(t))
@@ -543,6 +549,7 @@ func TestFeed_EndsRaceWithEverything(t *testing.T) {
 				defer g.Close()
 			}
 		}
+		close(begin)
 		time.Sleep(time.Duration(round) * 300 * time.Microsecond)
 		fake.open(false)
 		time.Sleep(time.Millisecond)

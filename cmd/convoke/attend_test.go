@@ -21,7 +21,7 @@ import (
 )
 
 // testTime is far more than anything here takes.
-const testTime = 30 * time.Second
+const testTime = 100 * time.Second
 
 // fakeListener is an announced path that is an AF_UNIX socket of the test's.
 // Its clients are user 1000.

@@ -78,7 +78,7 @@ func explainGroup(name string, err error) error {
 		return hinted{err, "this user has too many memberships or groups"}
 	case errors.Is(err, syscall.EMSGSIZE):
 		return hinted{err, fmt.Sprintf("a message has at most %d bytes", ipc.MaxMessage)}
-	case errors.Is(err, syscall.ECONNRESET):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.ESHUTDOWN):
 		return hinted{err, "start it again when there is a daemon again"}
 	case errors.Is(err, syscall.EPIPE):
 		return hinted{err, "nobody has read its output for too long, or root did it; convoke log may say which"}

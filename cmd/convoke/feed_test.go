@@ -245,7 +245,7 @@ func TestFeed_SaysWhyItHasEnded(t *testing.T) {
 	h = hear(t, tree, nil, "chat")
 	groups.stop()
 	h.wantStatus(1)
-	if got := h.stderr.String(); got != "convoke: receive from chat: the daemon has ended\n" {
+	if got := h.stderr.String(); got != "convoke: receive from chat: the daemon has ended\nconvoke: start it again when there is a daemon again\n" {
 		t.Errorf("end of the daemon: got %q", got)
 	}
 }
