@@ -45,27 +45,29 @@ type Core struct {
 	pendSince   time.Duration // something was ordered, or there was nothing to order
 
 	// A change of the ring.
-	state     state
-	maxSeq    uint64
-	seqFrom   uint64 // maxSeq as it was at seqAt, a second ago at most
-	seqAt     time.Duration
-	durable   uint64 // ceiling on disk
-	asked     uint64 // ceiling that was asked for
-	promised  ID
-	set       []NK     // of the promised proposal, sorted
-	owed      bool     // the REPORT waits for the disk
-	prep      *Prepare // of the promised ballot, once it is here
-	group     *OldRing // of prep, with this node in it
-	parked    []parked // RECOVERs that came before prep
-	parkedLen int
-	tail      []Message // of group, once the log is complete
-	stating   bool      // AskState is out
-	stated    *State    // the answer
-	isReady   bool      // READY has left for the promised ballot
-	ready     *Prepare  // of the last ballot with a READY that is not installed
-	wasReady  ID        // the last ballot with a READY
-	tries     int       // attempts that failed since the last ring
-	try       *attempt  // this node's own
+	state      state
+	maxSeq     uint64
+	seqFrom    uint64 // maxSeq as it was at seqAt, a second ago at most
+	seqAt      time.Duration
+	durable    uint64 // ceiling on disk
+	asked      uint64 // ceiling that was asked for
+	promised   ID
+	set        []NK     // of the promised proposal, sorted
+	owed       bool     // the REPORT waits for the disk
+	proposed   *Propose // one that waits for the disk, while the ring goes on; nil: none
+	proposedBy NK
+	prep       *Prepare // of the promised ballot, once it is here
+	group      *OldRing // of prep, with this node in it
+	parked     []parked // RECOVERs that came before prep
+	parkedLen  int
+	tail       []Message // of group, once the log is complete
+	stating    bool      // AskState is out
+	stated     *State    // the answer
+	isReady    bool      // READY has left for the promised ballot
+	ready      *Prepare  // of the last ballot with a READY that is not installed
+	wasReady   ID        // the last ballot with a READY
+	tries      int       // attempts that failed since the last ring
+	try        *attempt  // this node's own
 
 	// The others.
 	peers       []*peer // sorted by ID

@@ -36,7 +36,14 @@ func (c *Core) covered(b ID) bool { return b.Seq <= c.durable || mutated(mutEarl
 
 func (c *Core) onDurable(ceiling uint64) {
 	c.durable = max(c.durable, ceiling)
+	c.dirty = true // this node may have wanted to propose
 	c.release()
+	if f := c.proposed; f != nil && c.covered(f.Ballot) {
+		c.proposed = nil
+		if c.isUp(c.proposedBy) {
+			c.onPropose(c.proposedBy, f)
+		}
+	}
 }
 
 // release sends what has waited for the disk.

@@ -31,6 +31,13 @@ func (c *Core) onPropose(from NK, f *Propose) {
 		c.send(from, &Nack{Ballot: f.Ballot, Promised: c.promised.Seq})
 		return
 	}
+	if c.state == oper && !c.covered(f.Ballot) {
+		// Who has promised is out of its ring for good. With a disk that does not
+		// take the number that would be for long, so the ring goes on meanwhile.
+		c.learn(f.Ballot.Seq)
+		c.proposed, c.proposedBy = f, from
+		return
+	}
 	c.promise(f.Ballot, f.Set)
 }
 

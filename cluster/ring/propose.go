@@ -24,6 +24,10 @@ func (c *Core) propose(cause string) {
 	if mutated(mutReuseSeq) {
 		seq = c.promised.Seq
 	}
+	if c.state == oper && !c.covered(ID{Seq: seq}) {
+		c.learn(seq) // as in onPropose; what is durable then is looked at by reconsider
+		return
+	}
 	set := c.candidates()
 	c.note(fmt.Sprintf("propose ring %v of %v: %s", ID{seq, c.self.ID}, set, cause))
 	c.try = &attempt{
