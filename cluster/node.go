@@ -248,12 +248,12 @@ func (n *Node) newInstance(self *Member) (*instance, error) {
 		sessions.listener.Close()
 		return nil, err
 	}
+	r.inst = in
+	close(r.ready) // in.close waits for who waits for it
 	if err := n.attach(sessions); err != nil {
 		in.close()
 		return nil, err
 	}
-	r.inst = in
-	close(r.ready)
 	return in, nil
 }
 

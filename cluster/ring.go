@@ -325,13 +325,19 @@ func (n *Node) reborns(change func(*Member)) {
 	}
 	n.log.Warn("this node begins anew", "id", self.ID, "boot", self.Boot, "was", was.ID, "wasboot", was.Boot)
 	n.engine.Restart(ring.NK{ID: self.ID, Boot: self.Boot})
-	if n.instance() != nil {
+	for n.instance() != nil {
 		s, err := n.listenSessions()
 		if err == nil {
 			err = n.attach(s)
 		}
-		if err != nil {
-			n.log.Error("sessions", "err", err)
+		if err == nil {
+			break
+		}
+		n.log.Error("the port of sessions does not open again", "err", err)
+		select {
+		case <-time.After(time.Second):
+		case <-n.ctx.Done():
+			return
 		}
 	}
 	n.announce(self)
