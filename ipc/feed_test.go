@@ -466,6 +466,7 @@ func TestFeed_NoNoticeIsLost(t *testing.T) {
 	fake := newFakeGroups()
 	d := startGroups(t, fake)
 	const senders, each = 4, 3000
+	ctx := soon(t)
 	var members []*Group
 	for range 3 {
 		members = append(members, d.join(t, "g"))
@@ -479,7 +480,7 @@ func TestFeed_NoNoticeIsLost(t *testing.T) {
 		defer s.Close()
 		all.Go(func() {
 			for i := range each {
-				if err := s.Send(soon(t), make([]byte, i%100)); err != nil {
+				if err := s.Send(ctx, make([]byte, i%100)); err != nil {
 					t.Error(err)
 					return
 				}
@@ -489,7 +490,7 @@ func TestFeed_NoNoticeIsLost(t *testing.T) {
 	for _, g := range members {
 		all.Go(func() {
 			for messages := 0; messages < senders*each; {
-				r, err := g.Receive(soon(t))
+				r, err := g.Receive(ctx)
 				if err != nil {
 					t.Error(err)
 					return
@@ -503,9 +504,62 @@ func TestFeed_NoNoticeIsLost(t *testing.T) {
 	all.Wait()
 }
 
+// endless is a membership that always has one more record.
+type endless struct{ ended atomic.Bool }
+
+func (m *endless) ID() Process                      { return Process{1, 1, 1} }
+func (m *endless) Send(data []byte, own bool) error { return nil }
+func (m *endless) Notify(f func())                  {}
+func (m *endless) Ended() bool                      { return m.ended.Load() }
+func (m *endless) Leave(Reason)                     { m.ended.Store(true) }
+func (m *endless) Next(r *Record) error {
+	if m.ended.Load() {
+		return io.EOF
+	}
+	*r = msgOf
+	return nil
+}
+
+// Whoever brings news writes some of them, and goes on with what he has to do.
+func TestFeed_NewsWithoutEndKeepNobody(t *testing.T) {
+	checkFDs(t)
+	s := newServer(newFakeHost(), ServerOpts{}, nil)
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed, err := newFeed(s, pair[1], 0, &endless{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &Group{}
+	if err := g.open(pair[0], "g"); err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	ctx, read := soon(t), make(chan error, 1)
+	go func() {
+		for {
+			if _, err := g.Receive(ctx); err != nil {
+				read <- err
+				return
+			}
+		}
+	}()
+	started := make(chan struct{})
+	go func() {
+		feed.start()
+		close(started)
+	}()
+	wait(t, started, "the first write returns")
+	s.Close()
+	wantErrno(t, wait(t, read, "the end"), unix.ESHUTDOWN)
+}
+
 // All may end at once, whatever they are doing.
 func TestFeed_EndsRaceWithEverything(t *testing.T) {
 	checkFDs(t)
+	ctx := soon(t)
 	for round := range 20 {
 		fake := newFakeGroups()
 		fake.limit = 200
@@ -520,7 +574,7 @@ func TestFeed_EndsRaceWithEverything(t *testing.T) {
 			}
 			all.Go(func() {
 				for {
-					r, err := g.Receive(soon(t))
+					r, err := g.Receive(ctx)
 					if err != nil {
 						return
 					}
@@ -530,7 +584,7 @@ func TestFeed_EndsRaceWithEverything(t *testing.T) {
 			all.Go(func() {
 				data := make([]byte, 1<<(2*i))
 				<-begin
-				for n := 0; g.Send(soon(t), data) == nil; n++ {
+				for n := 0; g.Send(ctx, data) == nil; n++ {
 					if n%64 == 0 {
 						time.Sleep(50 * time.Microsecond) // others have their turn on one processor too
 					}

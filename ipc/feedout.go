@@ -3,6 +3,7 @@ package ipc
 import (
 	"errors"
 	"io"
+	"math"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -21,6 +22,9 @@ const (
 	// feedVectors and feedBurst bound one writev(2).
 	feedVectors = 64
 	feedBurst   = 192 << 10
+	// feedTurns is how often who has brought news writes at most: while he does so more may come, without an end, and he
+	// has other things to do.
+	feedTurns = 8
 )
 
 // Who writes: nobody, somebody, or somebody who is to look once more when he is done.
@@ -32,7 +36,8 @@ const (
 
 // feedOut is what a feed writes to its client. Whoever has news for the client takes the role of the writer, if nobody
 // has it, and writes without waiting: so a record is in the client's socket when the call that made it returns, with no
-// other goroutine to be woken in between. When the socket is full a goroutine has the role until the client has read.
+// other goroutine to be woken in between. When the socket is full, or too much comes at once, a goroutine has the role
+// until all is written.
 type feedOut struct {
 	f     *feed
 	role  atomic.Int32
@@ -77,7 +82,7 @@ func (f *feed) flush() {
 		switch o.role.Load() {
 		case feedIdle:
 			if o.role.CompareAndSwap(feedIdle, feedBusy) {
-				o.run()
+				o.run(feedTurns)
 				return
 			}
 		case feedBusy:
@@ -92,10 +97,11 @@ func (f *feed) flush() {
 	}
 }
 
-// run has the role of the writer until there is nothing left to write, or gives it to a goroutine.
-func (o *feedOut) run() {
+// run has the role of the writer until there is nothing left to write. When the socket is full, or after turns writes, it
+// gives the role to a goroutine.
+func (o *feedOut) run(turns int) {
 	for {
-		if o.pump() {
+		if o.pump(&turns) {
 			o.pass()
 			return
 		}
@@ -106,10 +112,14 @@ func (o *feedOut) run() {
 	}
 }
 
-// pump writes until there is nothing left, or until the socket is full, which it reports.
-func (o *feedOut) pump() (full bool) {
+// pump writes until there is nothing left. It reports whether it has stopped before: the socket is full, or there are no
+// turns left.
+func (o *feedOut) pump(turns *int) (stopped bool) {
 	for {
 		if o.size > 0 {
+			if *turns--; *turns < 0 {
+				return true
+			}
 			if o.f.raw.Control(o.write0) != nil {
 				o.failure = os.ErrClosed
 			}
@@ -275,7 +285,7 @@ func advance(vec [][]byte, n int) [][]byte {
 	return vec
 }
 
-// pass gives the role to a goroutine, which waits until the client reads.
+// pass gives the role to a goroutine.
 func (o *feedOut) pass() {
 	s := o.f.s
 	s.mu.Lock()
@@ -289,7 +299,7 @@ func (o *feedOut) pass() {
 	}
 }
 
-// wait is that goroutine.
+// wait is that goroutine. It waits until the client reads.
 func (o *feedOut) wait() {
 	defer o.f.s.running.Done()
 	o.stuck.Store(true)
@@ -317,7 +327,7 @@ func (o *feedOut) wait() {
 		o.deaf = true
 	}
 	o.clear()
-	o.run()
+	o.run(math.MaxInt)
 }
 
 // wake has a goroutine that waits for the client look at the end of the membership, if there is one.

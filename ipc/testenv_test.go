@@ -19,7 +19,7 @@ import (
 )
 
 // deadline bounds every wait of a test. It ends none that is in order.
-const deadline = 20 * time.Second
+const deadline = 60 * time.Second
 
 func needRoot(t *testing.T) {
 	t.Helper()
