@@ -8,8 +8,10 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -318,6 +320,45 @@ func TestGroup_CallerIsTheOneOfTheConnection(t *testing.T) {
 	defer fake.mu.Unlock()
 	if c := fake.callers[0]; c.PID != os.Getpid() || c.TGID != os.Getpid() || c.UID != uint32(os.Geteuid()) || c.GID != uint32(os.Getegid()) {
 		t.Errorf("got %+v", c)
+	}
+}
+
+// Whoever asks is who the kernel says he is, and a descriptor of the stream is not inherited by programs.
+func TestGroup_CallerOfAnotherUser(t *testing.T) {
+	if inChild(t) {
+		c, err := (&Tree{Dir: os.Getenv("IPC_TEST_TREE")}).Dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, err := c.Join(t.Context(), "g", JoinOpts{Create: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := g.file.SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Control(func(fd uintptr) {
+			if flags, err := unix.FcntlInt(fd, unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+				t.Errorf("the descriptor's flags are %#x, %v", flags, err)
+			}
+		})
+		if err := g.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		return
+	}
+	needRoot(t)
+	fake := newFakeGroups()
+	cmd := child(t, startGroups(t, fake).Tree, &syscall.Credential{Uid: 1000, Gid: 1001, Groups: []uint32{5000}})
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	fake.mu.Lock()
+	defer fake.mu.Unlock()
+	c := fake.callers[0]
+	if c.UID != 1000 || c.GID != 1001 || !slices.Contains(c.Groups, 5000) || c.TGID != cmd.Process.Pid {
+		t.Errorf("got %+v, want uid 1000, gid 1001, group 5000, process %d", c, cmd.Process.Pid)
 	}
 }
 
