@@ -14,6 +14,7 @@ type link struct {
 	blocked [2]int // of the direction from hosts[i]
 	shut    int    // faults that let no new session be made
 	sess    *session
+	told    [2]*end // of which the core at hosts[i] was told last
 	dials   [2]dialer
 }
 
@@ -339,6 +340,12 @@ func (e *end) up(hello ring.Up) {
 		if e.done {
 			return
 		}
+		// A session before that one may still be there, when the one between broke
+		// in its handshake.
+		if old := l.told[e.side]; old != nil && old.life == e.life {
+			old.close(old.other().life != e.other().life, "a new session is there")
+		}
+		l.told[e.side] = e
 		if before.ID != 0 && before != hello.Peer && !told && chance(l.w.r, 50) {
 			e.life.step(ring.Down{Peer: before, Dead: true})
 		}

@@ -50,7 +50,9 @@ var regressions = []struct {
 	seed   uint64
 	lo, hi int
 	what   string
-}{}
+}{
+	{119380, 2, 16, "a session that breaks in its handshake while one end still has the one before: Up before Down"},
+}
 
 func TestSeeds_OfOldFindings(t *testing.T) {
 	for _, x := range regressions {
