@@ -112,6 +112,7 @@ type Engine struct {
 	isStale  bool              // mu
 	latency  latency           // mu
 	changes  uint64            // mu; rings
+	carried  uint64            // mu; bytes of them
 	received uint64            // mu; messages delivered
 
 	watching sync.WaitGroup
@@ -305,6 +306,9 @@ func (e *Engine) carryOut(o ring.Output) {
 		e.send(o)
 	case ring.Deliver:
 		e.received += uint64(len(o.Messages))
+		for i := range o.Messages {
+			e.carried += uint64(ring.EntrySize(len(o.Messages[i].Data)))
+		}
 		e.latency.delivered(o.Messages, e.conf.Self)
 		e.groups.Deliver(o.Ring, o.Messages)
 	case ring.Persist:

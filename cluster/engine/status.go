@@ -22,6 +22,7 @@ type Status struct {
 	// Delivered counts messages; Latency is a histogram of how long this node's
 	// own took, with the bounds of LatencyBounds and one more for what is beyond.
 	Delivered    uint64
+	Carried      uint64 // bytes of them, with what each costs beside its data
 	Latency      []uint64
 	LatencySum   time.Duration
 	LatencyCount uint64
@@ -36,7 +37,7 @@ func (e *Engine) Status() Status {
 	e.mu.Lock()
 	s := Status{
 		View: e.view, Since: e.since, Quorum: e.quorum, Age: age, Stale: e.isStale, Changes: e.changes,
-		Core: e.core.Stats(), Delivered: e.received, LatencySum: e.latency.sum,
+		Core: e.core.Stats(), Delivered: e.received, Carried: e.carried, LatencySum: e.latency.sum,
 	}
 	for _, n := range e.latency.buckets {
 		s.Latency = append(s.Latency, n)

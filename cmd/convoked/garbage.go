@@ -15,22 +15,22 @@ import (
 const (
 	restPercent = 50
 	busyPercent = 400
-	busyBytes   = 16 << 20 // allocated in a gcInterval: messages flow
+	busyTraffic = 4 << 20 // of the ring in a gcInterval: messages flow
 	smallDaemon = 112 << 20
 	gcInterval  = 500 * time.Millisecond
 )
 
-// tuneGarbage adapts the collector until ctx ends. GOGC and GOMEMLIMIT in the environment go before it.
-func tuneGarbage(ctx context.Context) {
+// tuneGarbage adapts the collector until ctx ends. traffic tells what the ring has carried so far, in bytes. GOGC and GOMEMLIMIT in the environment go before it.
+func tuneGarbage(ctx context.Context, traffic func() uint64) {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
 	debug.SetGCPercent(restPercent)
-	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/gc/heap/live:bytes"}}
+	samples := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	go func() {
 		tick := time.NewTicker(gcInterval)
 		defer tick.Stop()
-		percent, before := restPercent, uint64(0)
+		percent, before := restPercent, traffic()
 		limit := int64(0)
 		for {
 			select {
@@ -39,12 +39,12 @@ func tuneGarbage(ctx context.Context) {
 			case <-tick.C:
 			}
 			metrics.Read(samples)
-			allocated, live := samples[0].Value.Uint64(), int64(samples[1].Value.Uint64())
+			live, carried := int64(samples[0].Value.Uint64()), traffic()
 			want := restPercent
-			if before > 0 && allocated-before > busyBytes {
+			if carried-before > busyTraffic {
 				want = busyPercent
 			}
-			before = allocated
+			before = carried
 			// The limit holds the daemon back when members suddenly stop reading; a daemon that has more to hold than that
 			// needs room.
 			if l := max(smallDaemon, live+live/2); l > limit+limit/8 || l < limit-limit/8 {

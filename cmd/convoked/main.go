@@ -96,7 +96,6 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM)
 	defer stop()
-	tuneGarbage(ctx)
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
 
 	run, err := openRunDir(c.runDir)
@@ -121,6 +120,7 @@ func serve(c *config, key *cluster.Key, stderr io.Writer) error {
 	if err != nil {
 		return errors.Join(err, mount.Unmount())
 	}
+	tuneGarbage(ctx, func() uint64 { return node.RingStatus().Carried })
 	offered := newServices(c, node, mount.Dir, limits, file, log)
 	tree := fs.New(fs.Opts{
 		Dir: mount.Dir, Server: server, Cluster: node, Watch: hub, Log: file, Quota: limits, Host: offered.host,
