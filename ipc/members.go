@@ -31,6 +31,7 @@ type Status struct {
 	Cluster string   `json:"cluster"`
 	Self    string   `json:"self"`    // the daemon's own name
 	Version string   `json:"version"` // the daemon's version
+	Quorum  string   `json:"quorum"`  // the line of cluster/quorum, "" from a daemon that has none
 	Members []Member `json:"members"`
 }
 
@@ -60,6 +61,9 @@ func (t *Tree) Status() (Status, error) {
 		return Status{}, err
 	}
 	if s.Self, err = t.Self(); err != nil {
+		return Status{}, err
+	}
+	if s.Quorum, err = t.value("cluster/quorum"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return Status{}, err
 	}
 	s.Members, err = t.Members()

@@ -9,8 +9,9 @@ import (
 var statusVerb = verb{
 	name: "status", args: "[--json]",
 	short: "Show the cluster as a table",
-	long: `First comes what this daemon is, then the table of cluster/status. With --json it
-is an object that tells cluster, self, version and members.
+	long: `First comes what this daemon is, then the line of cluster/quorum and the table of
+cluster/status. With --json it is an object that tells cluster, self, version,
+quorum and members.
 `,
 	setup: func(flags *pflag.FlagSet) func(*call, []string) error {
 		asJSON := jsonFlag(flags)
@@ -30,8 +31,12 @@ is an object that tells cluster, self, version and members.
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(c.stdout, "cluster %s, this node %s, convoked %s\n%s",
-				status.Cluster, status.Self, status.Version, table)
+			quorum := ""
+			if status.Quorum != "" {
+				quorum = status.Quorum + "\n"
+			}
+			_, err = fmt.Fprintf(c.stdout, "cluster %s, this node %s, convoked %s\n%s%s",
+				status.Cluster, status.Self, status.Version, quorum, table)
 			return err
 		}
 	},

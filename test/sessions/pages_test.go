@@ -102,6 +102,7 @@ func literals(mdoc string) []string {
 // readme is what the five minutes of README print, as in a session.
 const readme = `...
 cluster convoke, this node me, convoked {{.*}}
+quorate=yes votes=1 expected=1 ring={{.*}}
 ID {{ *}}NAME {{.*}}
 {{\d+ +}}me {{.*}} alive in {{.*}}
 ...
