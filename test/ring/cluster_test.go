@@ -128,6 +128,9 @@ func (c *cluster) spawn(i int, way, group string, seed uint64, pace time.Duratio
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	if way == "feed" {
+		largest = min(largest, maxFeedMessage)
+	}
 	args := []string{memberRole, way, c.nodes[i].Mount, group, trace, fmt.Sprint(seed), fmt.Sprint(pace.Milliseconds()), fmt.Sprint(largest)}
 	return daemon.Spawn(c.t, c.command(i, self, args...))
 }

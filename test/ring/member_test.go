@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -12,8 +13,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/convoke-fs/convoke/cluster/ring/check"
 )
 
 const (
@@ -44,8 +43,9 @@ type member struct {
 	read  int64         // the receiver's: marks
 	marks atomic.Int64  // how many there will be; 0: nobody has told
 
-	quiet atomic.Bool
-	sent  chan uint64 // holds how many were taken, when no more will be
+	failed chan error
+	quiet  atomic.Bool
+	sent   chan uint64 // holds how many were taken, when no more will be
 
 	mu      sync.Mutex
 	members int    // guarded by mu
@@ -83,7 +83,7 @@ func runMember(args []string) int {
 	defer file.Close()
 	m := &member{
 		rand: rand.New(rand.NewPCG(numbers[0], 1)), pace: time.Duration(numbers[1]) * time.Millisecond, largest: int(numbers[2]),
-		out: lockedWriter{w: os.Stdout}, trace: bufio.NewWriterSize(file, 64<<10), sent: make(chan uint64, 1),
+		out: lockedWriter{w: os.Stdout}, trace: bufio.NewWriterSize(file, 64<<10), sent: make(chan uint64, 1), failed: make(chan error, 3),
 	}
 	for end := time.Now().Add(joinTime); ; time.Sleep(50 * time.Millisecond) {
 		if m.conn, err = join(args[0], args[1], args[2]); err == nil {
@@ -94,10 +94,9 @@ func runMember(args []string) int {
 			return 1
 		}
 	}
-	failed := make(chan error, 3)
-	go func() { failed <- m.receive() }()
-	go func() { failed <- m.command(os.Stdin) }()
-	if err := <-failed; err != nil {
+	go func() { m.failed <- m.receive() }()
+	go func() { m.failed <- m.command(os.Stdin) }()
+	if err := <-m.failed; err != nil {
 		out.say("error %v", err)
 		return 1
 	}
@@ -142,7 +141,7 @@ func (m *member) load() {
 		for range 1 + seed.IntN(8) {
 			text := message(n+1, m.size())
 			if err := m.conn.send(text); err != nil {
-				m.out.say("note send: %v", err)
+				m.failed <- fmt.Errorf("send: %w", err)
 				return
 			}
 			n++
@@ -151,18 +150,22 @@ func (m *member) load() {
 	}
 }
 
-// size is mostly small, sometimes near the place where messages are cut, seldom the largest.
+// size is mostly small, sometimes near the place where messages are cut, seldom the largest: what all read together must
+// not take all the processors.
 func (m *member) size() int {
-	switch k := m.rand.IntN(200); {
+	switch k := m.rand.IntN(1000); {
 	case k == 0:
 		return m.largest
-	case k < 4:
+	case k == 1:
 		return 1 + m.rand.IntN(m.largest)
 	case k < 20:
 		return min(m.largest, 64<<10+m.rand.IntN(4<<10))
 	}
 	return 1 + m.rand.IntN(300)
 }
+
+// sum is what a trace has of a text. It is one that processors have an instruction for.
+func sum(text []byte) uint64 { return uint64(crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli))) }
 
 // message is one of at least size bytes that the feed shows as it is.
 func message(n uint64, size int) []byte {
@@ -238,7 +241,7 @@ func (m *member) record(line string, text []byte, ring string) error {
 		if ring == "" {
 			ring = "-"
 		}
-		fmt.Fprintf(m.trace, "msg %s %s %d %s\n", strings.Replace(from, " ", ":", 1), number, check.Sum(text), ring)
+		fmt.Fprintf(m.trace, "msg %s %s %d %s\n", strings.Replace(from, " ", ":", 1), number, sum(text), ring)
 	}
 	return nil
 }

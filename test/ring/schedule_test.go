@@ -2,12 +2,15 @@ package ring
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/convoke-fs/convoke/cluster/ring/check"
 	"github.com/convoke-fs/convoke/test/daemon"
@@ -47,7 +50,7 @@ func newSchedule(t *testing.T, n, members int, o clusterOpts) *schedule {
 	t.Helper()
 	o.net = true
 	s := &schedule{
-		cluster: start(t, n, o), dir: t.TempDir(), pace: 20 * time.Millisecond, largest: 1 << 20,
+		cluster: start(t, n, o), dir: t.TempDir(), pace: 40 * time.Millisecond, largest: 1 << 20,
 		lost: map[[2]int]int{}, broken: map[[2]int]int{}, frozen: make([]int, n), down: make([]bool, n),
 	}
 	for i := range n {
@@ -62,8 +65,14 @@ func newSchedule(t *testing.T, n, members int, o clusterOpts) *schedule {
 func (s *schedule) run(seed uint64, plan []fault) {
 	s.t.Helper()
 	defer func() {
+		text := fmt.Sprintf("seed %d:\n%s", seed, strings.Join(s.did, "\n"))
 		if s.t.Failed() {
-			s.t.Logf("seed %d:\n%s", seed, strings.Join(s.did, "\n"))
+			s.t.Log(text)
+		}
+		if *traceDir != "" {
+			if err := os.WriteFile(tracePath(s.t, "", "faults"), []byte(text+"\n"), 0o600); err != nil {
+				s.t.Error(err)
+			}
 		}
 	}()
 	s.fill()
@@ -111,7 +120,11 @@ func (s *schedule) fill() {
 		if p.child != nil {
 			select {
 			case <-p.child.Exited():
-				s.note("a member of n%d has ended: %s", p.node+1, lastLine(p.child))
+				line := lastLine(p.child)
+				s.note("a member of n%d has ended: %s", p.node+1, line)
+				if strings.HasPrefix(line, "error ") && !slices.ContainsFunc(ends, func(e string) bool { return strings.Contains(line, e) }) {
+					s.t.Errorf("a member by %s of n%d has ended: %s", p.way, p.node+1, line)
+				}
 				p.child, p.frozen = nil, 0
 			default:
 			}
@@ -125,7 +138,12 @@ func (s *schedule) fill() {
 	}
 }
 
-// lastLine is what a member said last, for people.
+// ends are the errors of a member whose daemon has ended, or that was put out since it was stopped for long.
+var ends = []string{
+	unix.ECONNRESET.Error(), unix.ECONNABORTED.Error(), unix.ENOTCONN.Error(), unix.EPIPE.Error(), "has ended", "was put out", io.EOF.Error(),
+}
+
+// lastLine is what a member said last.
 func lastLine(c *daemon.Child) (line string) {
 	for l := range c.Lines() {
 		line = l
