@@ -174,27 +174,21 @@ func threeNodes(st stage, z groupSize) []groupRow {
 			return p50, err
 		}
 	}
-	rows := []groupRow{
+	feed := row("feed-64", "1/s", reaches(minFeedRate), func(ctx context.Context, s *side) (float64, error) { return s.feedRate(ctx, 64, z.load) })
+	feed.alone, feed.size = true, 64
+	load := row("memory-load", "MB", within(maxGroupMemory), func(ctx context.Context, s *side) (float64, error) { return s.memoryLoad(ctx, z.load) })
+	load.once = true
+	stopped := row("memory-stopped", "MB", within(maxGroupMemory), func(ctx context.Context, s *side) (float64, error) { return s.memoryStopped(ctx, z.stopped) })
+	stopped.once = true
+	return []groupRow{
 		row("ping-p50", "us", belowCorosync, trips(z.trips, 0, false)),
 		row("ping-p99", "us", groupGoal{}, trips(z.trips, 0, true)),
 		row("rest-p50", "us", groupGoal{}, trips(z.idle, idlePause, false)),
 		row("see-process", "ms", groupGoal{}, func(ctx context.Context, s *side) (float64, error) { return s.seeProcess(ctx) }),
 		row("see-daemon", "ms", within(maxDaemonSeen), func(ctx context.Context, s *side) (float64, error) { return s.seeDaemon(ctx) }),
 		row("see-cut", "ms", within(maxCutSeen), func(ctx context.Context, s *side) (float64, error) { return s.seeCut(ctx) }),
-		row("feed-64", "1/s", reaches(minFeedRate), func(ctx context.Context, s *side) (float64, error) { return s.feedRate(ctx, 64, z.load) }),
-		row("memory-load", "MB", within(maxGroupMemory), func(ctx context.Context, s *side) (float64, error) { return s.memoryLoad(ctx, z.load) }),
-		row("memory-stopped", "MB", within(maxGroupMemory), func(ctx context.Context, s *side) (float64, error) { return s.memoryStopped(ctx, z.stopped) }),
+		feed, load, stopped,
 	}
-	for i := range rows {
-		r := &rows[i]
-		switch {
-		case strings.HasPrefix(r.name, "feed"):
-			r.alone, r.size = true, 64
-		case strings.HasPrefix(r.name, "memory"):
-			r.once = true
-		}
-	}
-	return rows
 }
 
 // feedRate gives the messages a second of one writer of the file feed, with a reader on each node.
