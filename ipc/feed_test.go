@@ -326,6 +326,7 @@ func TestFeed_ClientThatDoesNotReadIsPutOut(t *testing.T) {
 			fake.limit = 50
 			d := startGroups(t, fake)
 			slow := d.rawJoin(t, "g")
+			slow.wantConf()
 			sender := d.rawFeed(t, opSender, joinRequest{name: "g"})
 			message := appendMessage(nil, bytes.Repeat([]byte("m"), size))
 			sent := 0
@@ -333,7 +334,6 @@ func TestFeed_ClientThatDoesNotReadIsPutOut(t *testing.T) {
 				sender.write(message)
 				sent++
 			}
-			slow.wantConf()
 			got := 0
 			for {
 				r, kind, errno := slow.read2()
