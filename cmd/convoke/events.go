@@ -35,14 +35,15 @@ With --json each event is an object on a line of its own.
 			defer events.Close()
 			out, ok := outputFD(c.stdout)
 			if ok {
-				go closeWith(out, events)
+				// Else the command would go on until the next event, and that may take days.
+				defer watchOutput(out, func() { events.Close() })()
 			}
 			if *asJSON {
 				err = eventsJSON(c.stdout, events)
 			} else {
 				err = pump(c.stdout, events)
 			}
-			if ok && unread(out, 0) {
+			if ok && unread(out) {
 				return nil // whoever read the output has what he wanted
 			}
 			return err
@@ -59,19 +60,40 @@ func outputFD(w io.Writer) (fd int, ok bool) {
 	return int(f.Fd()), true
 }
 
-// closeWith closes events when nobody reads the pipe out any more, as after `convoke events | sed q`. Else the command
-// would go on until the next event, and that may take days.
-func closeWith(out int, events io.Closer) {
-	if unread(out, -1) {
-		events.Close()
+// watchOutput calls gone when nobody reads the pipe out any more, as after `convoke events | sed q`. stop ends that, and
+// must be called while out is open: who waits in poll(2) holds on to the file, whichever has the number.
+func watchOutput(out int, gone func()) (stop func()) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return func() {}
+	}
+	fds := []unix.PollFd{{Fd: int32(out)}, {Fd: int32(r.Fd())}} // no events: POLLERR and POLLHUP come unasked
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			_, err := unix.Poll(fds, -1)
+			if err == unix.EINTR {
+				continue
+			}
+			if err == nil && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0 {
+				gone()
+			}
+			return
+		}
+	}()
+	return func() {
+		w.Close()
+		<-done
+		r.Close()
 	}
 }
 
-// unread tells whether out is a pipe or a socket whose other end is closed; it waits for that as poll(2) does.
-func unread(out int, ms int) bool {
-	fds := []unix.PollFd{{Fd: int32(out)}} // no events: POLLERR and POLLHUP come unasked
+// unread tells whether out is a pipe or a socket whose other end is closed.
+func unread(out int) bool {
+	fds := []unix.PollFd{{Fd: int32(out)}}
 	for {
-		n, err := unix.Poll(fds, ms)
+		n, err := unix.Poll(fds, 0)
 		if err != unix.EINTR {
 			return err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0
 		}

@@ -129,11 +129,7 @@ func (f *feeder) run(name string, input io.Reader) error {
 	out, isFile := outputFD(f.c.stdout)
 	if isFile {
 		// Else it would go on until the next record comes.
-		go func() {
-			if unread(out, -1) {
-				stop(errStopped)
-			}
-		}()
+		defer watchOutput(out, func() { stop(errStopped) })()
 	}
 	err := f.join(ctx, name)
 	if err == nil {
@@ -149,7 +145,7 @@ func (f *feeder) run(name string, input io.Reader) error {
 			f.leave()
 		}
 	}
-	if ctx.Err() != nil || isFile && unread(out, 0) {
+	if ctx.Err() != nil || isFile && unread(out) {
 		return nil // whoever read the output has what he wanted
 	}
 	return err

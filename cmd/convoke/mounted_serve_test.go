@@ -320,7 +320,8 @@ func TestMounted_ExamplesOfThePageWork(t *testing.T) {
 		"trap '' TERM; kill 0; wait\n")
 	cmd := exec.Command("dash", "-c", script.String())
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "CONVOKE_MOUNT="+mount, "PATH="+filepath.Dir(binaries(t).convoke)+":"+os.Getenv("PATH"))
+	cmd.Env = append(os.Environ(), "CONVOKE_MOUNT="+mount, "PATH="+filepath.Dir(binaries(t).convoke)+":"+os.Getenv("PATH"),
+		"PYTHONUNBUFFERED=") // else Python writes the end of a line by itself
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	out, err := cmd.CombinedOutput()
 	// What recv has started prints when it likes.
