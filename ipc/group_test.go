@@ -235,11 +235,22 @@ func TestGroup_DeathOfTheProcessIsSeen(t *testing.T) {
 	a := d.join(t, "g")
 	next(t, a)
 	cmd := child(t, d.Tree, nil)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer func() {
+		if t.Failed() {
+			cmd.Process.Kill()
+			cmd.Wait()
+			t.Logf("the process: %v\n%s", cmd.ProcessState, &said)
+		}
+	}()
 	id := Process{1, uint32(cmd.Process.Pid), 1}
-	wantLine(t, a, fmt.Sprintf("conf members=1:%d,%v joined=%v:JOIN left=-", os.Getpid(), id, id))
+	if got, want := nextConf(t, a), fmt.Sprintf("joined=%v:JOIN left=-", id); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 	wantLine(t, a, fmt.Sprintf("msg 1 %d here", cmd.Process.Pid))
 	cmd.Process.Kill()
 	cmd.Wait()
