@@ -16,11 +16,21 @@
 // promises little more: no order among nodes, no agreement. So the table is
 // what this node believes at this moment. It is read from memory, never waits,
 // and every change of it goes to the watch.Hub in the order in which it was
-// made here. What needs agreement does not belong here.
+// made here.
+//
+// # What the ring decides
+//
+// Who takes part is for the ring to say (cluster/engine): the nodes that have
+// sessions with each other and agree on one log. A member of the table is in it
+// or not (Member.In), and joins and leaves are told where rings begin, in one
+// order at all nodes that were in the same ones. Where the ring has lost a
+// member, its word counts for more than gossip's for the moment that gossip
+// needs to see it, too. What needs agreement goes through the log, and not
+// through the table.
 //
 // A few habits of Serf are mended on the way. It shows no sign of a node that
 // dies and is back before anybody has noticed: the boot counter travels as a
-// tag, and its change is told as LEFT and JOINED. It stops gossiping when its
+// tag. It stops gossiping when its
 // events are not taken: one goroutine does nothing but take them. Events are
 // compared with Serf's own table every second, so that a lost one is a delay
 // only. It heals partitions slowly: failed members are redialled until they are
